@@ -1,0 +1,61 @@
+# One place for every command; CI runs the same ones.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FOLDER ?= udfs
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check check-slow lint types format bench lock clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+serve: $(VENV)/.run ## Serve the UDFs of $(FOLDER)/ on http://localhost:8000, live on every save
+	$(BIN)/webfoot serve $(FOLDER) --reload
+
+test: $(VENV)/.dev ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev lint types test ## Everything that must pass before a change lands
+
+check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs them too)
+	$(BIN)/python -m pytest -m slow --timeout 900
+
+lint: $(VENV)/.dev ## Formatting and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev ## Strict type check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format and mend what lint can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Every benchmark, side by side with its peers
+	$(BIN)/python -m bench
+
+lock: $(VENV)/.dev ## Renew the hash-locked requirements
+	$(BIN)/uv pip compile pyproject.toml --extra examples --group build $(UV_LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --group build --group dev -c requirements.txt $(UV_LOCK) -o requirements-dev.txt
+
+UV_LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+clean: ## Remove the environment and everything generated
+	rm -rf $(VENV) build dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The stamps: an environment is made again when what it is made of has changed.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python requirements.txt pyproject.toml
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-dev.txt
+	@touch $@

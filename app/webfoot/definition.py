@@ -1,0 +1,176 @@
+"""The `@udf` decorator and the frozen record that it attaches to a function.
+
+It registers nothing: the registry collects, so that importing a UDF file has no effect.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from webfoot import quantities
+from webfoot.docstrings import document
+from webfoot.errors import DefinitionError
+from webfoot.parameters import Parameters, read_signature
+
+if TYPE_CHECKING:
+    from webfoot.sources import Code
+
+_ATTRIBUTE = "__webfoot__"
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an author asks for; None means the server's setting.
+
+    Args:
+        cache_s: How long a result stays fresh, in seconds; 0 means never stored for another query.
+        timeout_s: How long a run may take, in seconds.
+        memory_bytes: How much memory a run may use.
+        version: Any text; changing it makes every stored result stale.
+        tags: Words to group UDFs by.
+    """
+
+    cache_s: float | None = None
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+    version: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Udf:
+    """A decorated function and everything that is known of it.
+
+    Args:
+        name: Its name in URLs: the function's.
+        title: The first line of its docstring.
+        description: The rest of the docstring, Markdown.
+        returns: What the docstring says of the result.
+        parameters: Its query parameters.
+        options: What its author asked for.
+        function: The function itself.
+        file: Where it is written.
+        line: The line it begins on.
+        version: The hash of its code, filled in by the registry.
+        code: The snapshot it was loaded from, likewise.
+    """
+
+    name: str
+    title: str
+    description: str
+    returns: str
+    parameters: Parameters
+    options: Options
+    function: Callable[..., Any] = field(repr=False)
+    file: Path
+    line: int
+    version: str = ""
+    code: Code | None = field(default=None, repr=False)
+
+
+@overload
+def udf(function: _Function, /) -> _Function: ...
+
+
+@overload
+def udf(
+    *,
+    cache: str | float | None = None,
+    timeout: str | float | None = None,
+    memory: str | int | None = None,
+    version: str = "",
+    tags: Sequence[str] = (),
+) -> Callable[[_Function], _Function]: ...
+
+
+def udf(
+    function: _Function | None = None,
+    /,
+    *,
+    cache: str | float | None = None,
+    timeout: str | float | None = None,
+    memory: str | int | None = None,
+    version: str = "",
+    tags: Sequence[str] = (),
+) -> _Function | Callable[[_Function], _Function]:
+    """Make a function a table at a URL. The function comes back unchanged.
+
+    Args:
+        function: The function, when the decorator is used bare.
+        cache: How long a result stays fresh: "10m", "1h", seconds, 0 or "forever".
+        timeout: How long a run may take: "30s" or seconds.
+        memory: How much memory a run may use: "2GB" or bytes.
+        version: Any text; change it to make every stored result stale.
+        tags: Words to group UDFs by.
+
+    Raises:
+        DefinitionError: If the signature or an option cannot be served; it names the cure.
+    """
+    options = _read_options(cache, timeout, memory, version, tags)
+
+    def attach(target: _Function) -> _Function:
+        setattr(target, _ATTRIBUTE, _define(target, options))
+        return target
+
+    return attach if function is None else attach(function)
+
+
+def definition_of(value: object) -> Udf | None:
+    """The record that `@udf` attached to `value`, if it did."""
+    record = getattr(value, _ATTRIBUTE, None) if inspect.isfunction(value) else None
+    return record if isinstance(record, Udf) else None
+
+
+def _define(function: Callable[..., Any], options: Options) -> Udf:
+    if not inspect.isfunction(function):
+        raise DefinitionError(
+            f"@udf takes a plain function, got {type(function).__name__}; put it above `def`, and"
+            " below decorators that replace the function"
+        )
+    if function.__name__.startswith("_") or not function.__name__.isidentifier():
+        raise DefinitionError(
+            f"a UDF's name is its URL and cannot be {function.__name__!r}; name the function"
+        )
+    texts = document(function)
+    try:
+        parameters = read_signature(function, texts.parameters)
+    except DefinitionError as error:
+        raise DefinitionError(f"{function.__name__}: {error}") from error
+    return Udf(
+        name=function.__name__,
+        title=texts.title,
+        description=texts.description,
+        returns=texts.returns,
+        parameters=parameters,
+        options=options,
+        function=function,
+        file=Path(function.__code__.co_filename),
+        line=function.__code__.co_firstlineno,
+    )
+
+
+def _read_options(
+    cache: str | float | None,
+    timeout: str | float | None,
+    memory: str | int | None,
+    version: str,
+    tags: Sequence[str],
+) -> Options:
+    try:
+        timeout_s = None if timeout is None else quantities.seconds(timeout)
+        if timeout_s == 0:
+            raise ValueError("a timeout must be above 0")
+        return Options(
+            cache_s=None if cache is None else quantities.seconds(cache),
+            timeout_s=timeout_s,
+            memory_bytes=None if memory is None else quantities.size(memory),
+            version=str(version),
+            tags=(tags,) if isinstance(tags, str) else tuple(tags),
+        )
+    except ValueError as error:
+        raise DefinitionError(f"@udf: {error}") from error

@@ -1,0 +1,234 @@
+"""Every error that Webfoot raises, and its one shape on the wire (RFC 9457).
+
+Error                        the base; `except webfoot.Error` catches every one
+├── UdfNotFound         404  no UDF of that name
+├── UnsupportedFormat   404  no such extension
+├── InvalidParameters   422  the parameters, not the UDF, are at fault; nothing ran
+├── ServerBusy          503  the queue is full; nothing ran
+├── StorageFull         507  the store's disk is full
+├── UdfUnavailable      500  the UDF's file could not be loaded
+└── RunError            500  a run began and brought no table
+    ├── UdfFailed       500  the UDF raised
+    ├── InvalidResult   500  the UDF returned something that is no table
+    ├── MemoryExceeded  500  the UDF used more memory than it may
+    ├── UdfCrashed      500  the UDF took its process down
+    ├── RunCancelled    503  nobody waited for the run any more, or the server stopped
+    └── UdfTimeout      504  the UDF ran longer than it may
+
+DefinitionError (TypeError)  the author's signature or options are wrong; raised at import only
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Error(Exception):
+    """What every error of Webfoot is.
+
+    Args:
+        detail: What happened, with the value, and what to do: one sentence.
+        udf: The UDF that was called.
+        run: The run in which it happened.
+        traceback: The author's own frames; shown in debug mode only.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "error"
+    title: ClassVar[str] = "Webfoot failed"
+    # Attributes beyond `detail` that travel with the error.
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    classes: ClassVar[dict[str, type[Error]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """File the class under its code, so that a client can raise what the server raised."""
+        Error.classes[cls.code] = cls
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        udf: str | None = None,
+        run: str | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.udf = udf
+        self.run = run
+        self.traceback = traceback
+
+    def problem(self) -> dict[str, Any]:
+        """The error as a problem document, without the traceback."""
+        problem: dict[str, Any] = {
+            "type": f"urn:webfoot:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        names = ("udf", "run", *self.fields)
+        extra = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return problem | extra
+
+    @classmethod
+    def _from_fields(cls, detail: str, _fields: Mapping[str, Any]) -> Self:
+        return cls(detail)
+
+    @staticmethod
+    def from_problem(problem: Mapping[str, Any]) -> Error:
+        """Rebuild the error that `problem` came from, as its own class."""
+        cls = Error.classes.get(str(problem.get("code")), Error)
+        error = cls._from_fields(str(problem.get("detail", "")), problem)
+        error.udf, error.run = problem.get("udf"), problem.get("run")
+        error.traceback = problem.get("traceback")
+        return error
+
+
+class UdfNotFound(Error):
+    """There is no UDF of that name."""
+
+    status, code, title = 404, "udf-not-found", "No such UDF"
+
+
+class UnsupportedFormat(Error):
+    """A result has no such format."""
+
+    status, code, title = 404, "unsupported-format", "No such format"
+
+
+class UdfUnavailable(Error):
+    """The UDF exists, but its file could not be loaded."""
+
+    code, title = "udf-unavailable", "The UDF could not be loaded"
+
+
+class InvalidParameters(Error):
+    """The parameters are at fault; nothing ran.
+
+    A UDF may raise it too, for what its signature cannot say:
+    `raise InvalidParameters("min_elevation must be below max, got 900 > 800")`.
+
+    Args:
+        detail: What is wrong, with the value.
+        errors: One record per parameter at fault: `parameter`, `message`, `value`.
+    """
+
+    status, code, title = 422, "invalid-parameters", "Invalid parameters"
+    fields = ("errors",)
+
+    def __init__(self, detail: str, *, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(detail)
+        self.errors = [dict(error) for error in errors]
+
+    @classmethod
+    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
+        return cls(detail, errors=fields.get("errors", ()))
+
+
+class ServerBusy(Error):
+    """The queue is full; nothing ran.
+
+    Args:
+        detail: How full it is.
+        retry_after_s: When to try again, in seconds.
+    """
+
+    status, code, title = 503, "server-busy", "The server is busy"
+    fields = ("retry_after_s",)
+
+    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+    @classmethod
+    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
+        return cls(detail, retry_after_s=fields.get("retry_after_s", 1))
+
+
+class StorageFull(Error):
+    """The disk of the store is full."""
+
+    status, code, title = 507, "storage-full", "The store is full"
+
+
+class RunError(Error):
+    """A run began and brought no table."""
+
+    code, title = "run-error", "The run failed"
+
+
+class UdfFailed(RunError):
+    """The UDF raised an exception; `detail` is its type and message."""
+
+    code, title = "udf-failed", "The UDF failed"
+
+
+class InvalidResult(RunError):
+    """The UDF returned something that cannot be kept as a table without loss."""
+
+    code, title = "invalid-result", "The UDF returned no usable table"
+
+
+class MemoryExceeded(RunError):
+    """The UDF used more memory than it may.
+
+    Args:
+        detail: What was used and what is allowed.
+        limit_bytes: The limit.
+    """
+
+    code, title = "memory-exceeded", "The UDF used too much memory"
+    fields = ("limit_bytes",)
+
+    def __init__(self, detail: str, *, limit_bytes: int = 0) -> None:
+        super().__init__(detail)
+        self.limit_bytes = limit_bytes
+
+    @classmethod
+    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
+        return cls(detail, limit_bytes=fields.get("limit_bytes", 0))
+
+
+class UdfCrashed(RunError):
+    """The UDF took its process down."""
+
+    code, title = "udf-crashed", "The UDF crashed"
+
+
+class RunCancelled(RunError):
+    """The run was stopped before it had an answer."""
+
+    status, code, title = 503, "run-cancelled", "The run was cancelled"
+
+
+class UdfTimeout(RunError):
+    """The UDF ran longer than it may.
+
+    Args:
+        detail: How long that is.
+        timeout_s: The limit in seconds.
+    """
+
+    status, code, title = 504, "udf-timeout", "The UDF took too long"
+    fields = ("timeout_s",)
+
+    def __init__(self, detail: str, *, timeout_s: float = 0) -> None:
+        super().__init__(detail)
+        self.timeout_s = timeout_s
+
+    @classmethod
+    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
+        return cls(detail, timeout_s=fields.get("timeout_s", 0))
+
+
+class DefinitionError(TypeError):
+    """A UDF's signature or options are wrong; raised when its file is imported."""
+
+
+class SettingsError(ValueError):
+    """A setting has a value that it cannot have; raised at start."""

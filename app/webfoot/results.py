@@ -1,0 +1,159 @@
+"""The small records that travel where data does not: calls, drafts, results and failures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a result: its name and its Arrow type as text."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A file that a run has written and nobody has published yet.
+
+    Args:
+        etag: The SHA-256 of its bytes, hexadecimal.
+        size: Its length in bytes.
+        rows: Rows in it.
+        columns: Its schema.
+        seconds: How long the run took.
+    """
+
+    etag: str
+    size: int
+    rows: int
+    columns: tuple[Column, ...]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A published, immutable file: what a call, or a view of a result, gave.
+
+    Args:
+        key: The call's key.
+        run: The run that made it.
+        extension: The kind of file: `parquet`, `csv`, …
+        etag: The SHA-256 of its bytes, hexadecimal.
+        size: Its length in bytes.
+        rows: Rows in it.
+        columns: Its schema.
+        seconds: How long the run took.
+        created: When it was published, in seconds since 1970.
+        expires: When it stops being fresh, likewise; infinity for never.
+        executions: How often this call has run, as far as the store remembers.
+        before: The result that this one replaced, while somebody may still read ranges of it.
+    """
+
+    key: str
+    run: str
+    extension: str
+    etag: str
+    size: int
+    rows: int
+    columns: tuple[Column, ...]
+    seconds: float
+    created: float
+    expires: float
+    executions: int
+    before: Result | None = None
+
+    def fresh(self, now: float) -> bool:
+        """Whether the result may answer a new reader."""
+        return now < self.expires
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed, remembered for a moment so that a client's retries do not run it again.
+
+    Args:
+        key: The call's key.
+        problem: The error as a problem document, with the author's traceback.
+        created: When it failed, in seconds since 1970.
+        expires: When it is forgotten, likewise.
+        executions: How often this call has run, as far as the store remembers.
+    """
+
+    key: str
+    problem: dict[str, Any]
+    created: float
+    expires: float
+    executions: int
+
+    def fresh(self, now: float) -> bool:
+        """Whether the failure still answers for the call."""
+        return now < self.expires
+
+
+Entry = Result | Failure
+
+
+@dataclass(frozen=True)
+class Call:
+    """One UDF, one version of its code, and canonical arguments.
+
+    Args:
+        udf: The UDF's name.
+        version: The hash of its code.
+        arguments: Canonical JSON: defaults filled in, typed, names sorted.
+    """
+
+    udf: str
+    version: str
+    arguments: str
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", digest("call", self.udf, self.version, self.arguments))
+
+
+def digest(*parts: str) -> str:
+    """The SHA-256 of `parts`, hexadecimal, which no other list of parts shares."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def to_json(entry: Entry) -> str:
+    """Write an entry as the store keeps it."""
+    return json.dumps(_plain(entry), separators=(",", ":"))
+
+
+def from_json(text: str | bytes) -> Entry:
+    """Read an entry that `to_json` wrote.
+
+    Raises:
+        ValueError: If it is no such thing, say a file torn by a power cut.
+    """
+    try:
+        return _entry(json.loads(text))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an entry of a store: {error!r}") from error
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    plain = dict(vars(entry))
+    plain["expires"] = None if math.isinf(entry.expires) else entry.expires
+    if isinstance(entry, Result):
+        plain["columns"] = [[column.name, column.type] for column in entry.columns]
+        plain["before"] = None if entry.before is None else _plain(entry.before)
+    return plain
+
+
+def _entry(plain: dict[str, Any]) -> Entry:
+    plain["expires"] = math.inf if plain["expires"] is None else plain["expires"]
+    if "problem" in plain:
+        return Failure(**plain)
+    plain["columns"] = tuple(Column(*pair) for pair in plain["columns"])
+    before = plain["before"]
+    plain["before"] = None if before is None else _entry(before)
+    return Result(**plain)

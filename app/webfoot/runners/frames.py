@@ -1,0 +1,95 @@
+"""What the server and its workers say to each other: JSON with its length before it.
+
+JSON, not pickle: a worker runs other people's code, and the server must not run what it sends.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from webfoot.results import Column, Draft
+from webfoot.runners.jobs import UdfJob, ViewJob
+from webfoot.sources import Code
+from webfoot.views import View
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from webfoot.registry import Registry
+    from webfoot.runners.jobs import Job
+
+_LENGTH = struct.Struct("!I")
+LENGTH_BYTES = _LENGTH.size
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    """One message as a frame."""
+    body = json.dumps(message).encode()
+    return _LENGTH.pack(len(body)) + body
+
+
+def unpack(body: bytes) -> dict[str, Any]:
+    """The message of a frame's body."""
+    message: dict[str, Any] = json.loads(body)
+    return message
+
+
+def length(head: bytes) -> int:
+    """How long the body is that follows `head`."""
+    return int(_LENGTH.unpack(head)[0])
+
+
+def write_code(code: Code) -> dict[str, Any]:
+    """A snapshot of the code, for a worker to load."""
+    return {
+        "do": "load",
+        "root": str(code.root),
+        "package": code.package,
+        "files": {file: base64.b64encode(content).decode() for file, content in code.files.items()},
+        "refused": dict(code.refused),
+    }
+
+
+def read_code(message: Mapping[str, Any]) -> Code:
+    """The snapshot that `write_code` wrote."""
+    files = {file: base64.b64decode(content) for file, content in message["files"].items()}
+    return Code(Path(message["root"]), message["package"], files, message["refused"])
+
+
+def write_job(job: Job, target: Path, log: Path) -> dict[str, Any]:
+    """A job, for a worker that has loaded its code."""
+    message = {"do": "run", "target": str(target), "log": str(log), "memory_bytes": job.memory_bytes}
+    if isinstance(job, UdfJob):
+        return message | {"udf": job.udf.name, "arguments": job.arguments}
+    columns = [[column.name, column.type] for column in job.columns]
+    return message | {"view": asdict(job.view), "source": str(job.source), "columns": columns}
+
+
+def read_job(message: Mapping[str, Any], registry: Registry | None) -> Job:
+    """The job that `write_job` wrote; its time limit stays with the server."""
+    memory_bytes = message["memory_bytes"]
+    if "udf" in message and registry is not None:
+        udf = registry.find(message["udf"])
+        return UdfJob(udf, message["arguments"], float("inf"), memory_bytes)
+    view = dict(message["view"])
+    view["columns"] = tuple(view["columns"])
+    view["order"] = tuple((name, down) for name, down in view["order"])
+    columns = tuple(Column(*pair) for pair in message["columns"])
+    source = Path(message["source"])
+    return ViewJob(View(**view), source, columns, float("inf"), memory_bytes)
+
+
+def write_draft(draft: Draft) -> dict[str, Any]:
+    """A draft, for the server."""
+    columns = [[column.name, column.type] for column in draft.columns]
+    return {**vars(draft), "columns": columns}
+
+
+def read_draft(message: Mapping[str, Any]) -> Draft:
+    """The draft that `write_draft` wrote."""
+    return Draft(**{**message, "columns": tuple(Column(*pair) for pair in message["columns"])})

@@ -1,0 +1,336 @@
+"""Worker processes on this machine: a run that loops, leaks or crashes harms nothing but itself.
+
+Our own pool, because the known ones lose neighbouring calls when a worker dies, cannot kill one run, or
+speak over the standard output that runs print to. A worker holds one snapshot of the code; when the code
+changes, new workers take over and the old ones finish what they began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from webfoot.errors import Error, MemoryExceeded, RunCancelled, ServerBusy, UdfCrashed, UdfTimeout
+from webfoot.quantities import write_seconds, write_size
+from webfoot.runners import frames
+from webfoot.runners.jobs import UdfJob
+from webfoot.runs import LOG_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from webfoot.registry import Registry
+    from webfoot.results import Draft
+    from webfoot.runners.jobs import Job
+    from webfoot.sources import Code
+
+# A worker is replaced after this many runs: libraries leak.
+_RUNS_A_WORKER = 1000
+# A worker that still holds this much after a run is replaced too.
+_KEPT_BYTES = 500_000_000
+# How often a run's memory is looked at. Children are looked for less often: it costs milliseconds.
+_WATCH_S = 0.05
+_WATCH_CHILDREN_EVERY = 20
+_LOAD_TIMEOUT_S = 60
+
+
+class _Crash(Exception):  # noqa: N818  # a fact about a process, never shown
+    """The worker's end of the conversation closed."""
+
+
+class _Worker:
+    """One process and the conversation with it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+        self.process = process
+        self.runs = 0
+        self.digest: str | None = None
+        self._channel: socket.socket | None = channel
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    @classmethod
+    def start(cls, temp: Path) -> _Worker:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "webfoot.runners.worker", str(theirs.fileno()), str(temp)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        return cls(process, ours)
+
+    async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Send a message and wait for its answer.
+
+        Raises:
+            _Crash: If the process ended instead.
+        """
+        if self._reader is None or self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection(sock=self._channel)
+        try:
+            self._writer.write(frames.pack(message))
+            await self._writer.drain()
+            head = await self._reader.readexactly(frames.LENGTH_BYTES)
+            return frames.unpack(await self._reader.readexactly(frames.length(head)))
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise _Crash from error
+
+    def used_bytes(self, *, children: bool) -> int:
+        """Memory that is the worker's own, and its children's if asked for."""
+        try:
+            process = psutil.Process(self.process.pid)
+            family = [process, *(process.children(recursive=True) if children else ())]
+            return sum(_own_bytes(member) for member in family)
+        except psutil.Error:
+            return 0
+
+    def kill(self) -> None:
+        """End the process and whatever it started."""
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(self.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    child.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        if self._writer is not None:
+            self._writer.close()
+        elif self._channel is not None:
+            self._channel.close()
+
+    async def ended(self) -> str:
+        """How the process ended, in words."""
+        code = await asyncio.to_thread(self.process.wait)
+        if code >= 0:
+            return f"its process ended with exit code {code}"
+        name = signal.Signals(-code).name
+        if code == -signal.SIGKILL:
+            return f"its process was killed ({name}), most likely because the machine ran out of memory"
+        return f"its process crashed ({name})"
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    memory = process.memory_info()
+    # Pages of libraries and mapped files are shared, and the system can drop them.
+    return int(memory.rss - getattr(memory, "shared", 0))
+
+
+class ProcessRunner:
+    """Runs jobs in worker processes.
+
+    Args:
+        workers: How many run at once.
+        queue: How many more may wait.
+        temp: Where workers may put temporary files.
+    """
+
+    def __init__(self, workers: int, queue: int, temp: Path) -> None:
+        self._workers = workers
+        self._queue = queue
+        self._temp = temp
+        self._slots = asyncio.Semaphore(workers)
+        self._waiting = 0
+        self._idle: list[_Worker] = []
+        self._alive: set[_Worker] = set()
+        self._registry: Registry | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    async def use(self, registry: Registry) -> None:
+        """Make workers ready for `registry`, in the background."""
+        self._registry = registry
+        for worker in [worker for worker in self._idle if worker.digest is not None]:
+            if worker.digest != registry.code.digest:
+                self._idle.remove(worker)
+                self._retire(worker)
+        self._fill()
+        for _ in range(self._workers):
+            self._spawn(self._load_one(registry))
+
+    async def run(self, job: Job, target: Path, log: Path) -> Draft:
+        """Run `job` in a worker, which is killed if the job outlives its limits or this call."""
+        async with self._slot():
+            worker = await self._take(job)
+            answer = None
+            try:
+                answer = await self._supervise(worker, job, target, log)
+            finally:
+                self._give_back(worker, answer)
+        if "problem" in answer:
+            raise Error.from_problem(answer["problem"])
+        return frames.read_draft(answer["draft"])
+
+    async def close(self) -> None:
+        """Kill every worker."""
+        self._closed = True
+        for task in self._background:
+            task.cancel()
+        alive = list(self._alive)
+        for worker in alive:
+            worker.kill()
+        for worker in alive:
+            await asyncio.to_thread(worker.process.wait)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        if self._slots.locked() and self._waiting >= self._queue:
+            raise ServerBusy(
+                f"{self._workers} calls run and {self._waiting} wait; try again in a moment",
+                retry_after_s=1,
+            )
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    async def _take(self, job: Job) -> _Worker:
+        if self._closed:
+            raise RunCancelled("the server is stopping; try again in a moment")
+        if not isinstance(job, UdfJob):
+            return self._pick(None)
+        worker = self._pick(job.code.digest)
+        if worker.digest is None:
+            try:
+                await self._load(worker, job.code)
+            except BaseException:
+                self._retire(worker)
+                raise
+        return worker
+
+    def _pick(self, digest: str | None) -> _Worker:
+        """An idle worker that has the code (a view needs none), or an empty one, or a new one."""
+        able = [worker for worker in self._idle if digest in (None, worker.digest)]
+        able = able or [worker for worker in self._idle if worker.digest is None]
+        if not able:
+            return self._start()
+        self._idle.remove(able[0])
+        return able[0]
+
+    async def _load(self, worker: _Worker, code: Code) -> None:
+        try:
+            async with asyncio.timeout(_LOAD_TIMEOUT_S):
+                await worker.ask(frames.write_code(code))
+        except TimeoutError:
+            raise UdfTimeout(
+                f"importing the UDFs took longer than {write_seconds(_LOAD_TIMEOUT_S)}",
+                timeout_s=_LOAD_TIMEOUT_S,
+            ) from None
+        except _Crash:
+            worker.kill()
+            raise UdfCrashed(f"while the UDFs were imported, {await worker.ended()}") from None
+        worker.digest = code.digest
+
+    async def _supervise(self, worker: _Worker, job: Job, target: Path, log: Path) -> dict[str, Any]:
+        asking = asyncio.create_task(worker.ask(frames.write_job(job, target, log)))
+        watching = asyncio.create_task(_watch(worker, job.memory_bytes, log))
+        try:
+            await asyncio.wait(
+                (asking, watching), timeout=job.timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if asking.done():
+                return await asking
+            if watching.done():
+                limit = write_size(job.memory_bytes)
+                raise MemoryExceeded(
+                    f"it used {write_size(watching.result())} of memory, and may use {limit}; make it"
+                    " yield batches, or raise memory= in @udf",
+                    limit_bytes=job.memory_bytes,
+                )
+            raise UdfTimeout(
+                f"it ran longer than {write_seconds(job.timeout_s)}; make it faster, or raise timeout="
+                " in @udf",
+                timeout_s=job.timeout_s,
+            )
+        except _Crash:
+            worker.kill()
+            raise UdfCrashed(await worker.ended()) from None
+        finally:
+            asking.cancel()
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError, _Crash):
+                await asking
+
+    def _give_back(self, worker: _Worker, answer: dict[str, Any] | None) -> None:
+        worker.runs += 1
+        current = self._registry.code.digest if self._registry else None
+        worn = (
+            answer is None
+            or answer["left_children"]
+            or answer["used_bytes"] > _KEPT_BYTES
+            or worker.runs >= _RUNS_A_WORKER
+            or worker.digest not in (None, current)
+        )
+        if worn or self._closed:
+            self._retire(worker)
+            self._fill()
+        else:
+            self._idle.append(worker)
+
+    def _start(self) -> _Worker:
+        worker = _Worker.start(self._temp)
+        self._alive.add(worker)
+        return worker
+
+    def _fill(self) -> None:
+        """Keep a worker more than can run, so that the next to be needed has already started."""
+        while not self._closed and len(self._alive) <= self._workers:
+            self._idle.append(self._start())
+
+    def _retire(self, worker: _Worker) -> None:
+        self._alive.discard(worker)
+        worker.kill()
+        self._spawn(asyncio.to_thread(worker.process.wait))
+
+    async def _load_one(self, registry: Registry) -> None:
+        """Load the code into one empty worker, unless none is idle but the last."""
+        empty = [worker for worker in self._idle if worker.digest is None]
+        if len(empty) < 2:  # noqa: PLR2004  # one is kept empty, for the next change of the code
+            return
+        worker = empty[0]
+        self._idle.remove(worker)
+        try:
+            await self._load(worker, registry.code)
+        except Error:
+            self._retire(worker)
+        else:
+            worker.runs -= 1
+            self._give_back(worker, {"left_children": False, "used_bytes": 0})
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+async def _watch(worker: _Worker, limit_bytes: int, log: Path) -> int:
+    """Wait until the worker uses more memory than it may; keep its log short meanwhile.
+
+    Returns:
+        What it used.
+    """
+    looks = 0
+    while True:
+        await asyncio.sleep(_WATCH_S)
+        looks += 1
+        used = worker.used_bytes(children=looks % _WATCH_CHILDREN_EVERY == 0)
+        if used > limit_bytes:
+            return used
+        with contextlib.suppress(OSError):
+            if log.stat().st_size > 2 * LOG_BYTES:
+                os.truncate(log, LOG_BYTES)

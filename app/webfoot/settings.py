@@ -1,0 +1,104 @@
+"""Settings of a server: one frozen record, read from the environment once, at the edge."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+
+from webfoot import quantities
+from webfoot.errors import SettingsError
+
+PREFIX = "WEBFOOT_"
+
+
+def _setting(default: Any, read: Callable[[str], Any], help_text: str) -> Any:
+    return field(default=default, metadata={"read": read, "help": help_text})
+
+
+def _read_bool(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"write true or false, got {text!r}")
+
+
+def _read_count(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdigit() else 0
+    if count < 1:
+        raise ValueError(f"write a whole number, 1 or more, got {text!r}")
+    return count
+
+
+def _read_runner(text: str) -> str:
+    if text not in ("processes", "inline"):
+        raise ValueError(f"choose processes or inline, got {text!r}")
+    return text
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a server behaves. Each field is also `WEBFOOT_` and its name, in capitals."""
+
+    folder: Path = _setting(Path("udfs"), Path, "The folder of UDF files.")
+    store: Path = _setting(
+        Path(platformdirs.user_cache_dir("webfoot", appauthor=False)) / "store",
+        Path,
+        "Where results are kept; servers that share it share results.",
+    )
+    store_size: int = _setting(
+        10 * 10**9, quantities.size, "How large the store may grow before the least used go."
+    )
+    runner: Literal["processes", "inline"] = _setting(
+        "processes", _read_runner, "Where UDFs run: `processes`, or `inline` to debug one."
+    )
+    workers: int = _setting(_cores(), _read_count, "How many UDFs run at once.")
+    queue: int = _setting(256, _read_count, "How many calls may wait before the answer is 503.")
+    timeout: float = _setting(
+        120.0, quantities.seconds, "How long a run may take, unless its UDF says otherwise."
+    )
+    memory: int = _setting(
+        2 * 10**9, quantities.size, "How much memory a run may use, unless its UDF says otherwise."
+    )
+    # Ten minutes: long enough that a person who explores a table, or a dashboard that draws it with
+    # several queries, pays for one run; short enough that a UDF over changing data surprises nobody.
+    cache: float = _setting(
+        600.0, quantities.seconds, "How long a result is fresh, unless its UDF says otherwise."
+    )
+    reload: bool = _setting(False, _read_bool, "Whether saved files go live at once.")
+    debug: bool = _setting(
+        False, _read_bool, "Whether errors and run records show the author's traceback and output."
+    )
+    duckdb_errors: bool = _setting(
+        True, _read_bool, "Whether DuckDB is told errors inside a Parquet file, where it shows them."
+    )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, **given: Any) -> Settings:
+        """Read the settings that the environment has; `given` ones win.
+
+        Raises:
+            SettingsError: If a variable has a value that it cannot have, or is no setting.
+        """
+        values: dict[str, Any] = {}
+        known = {PREFIX + item.name.upper(): item for item in fields(cls)}
+        for variable, text in environment.items():
+            if not variable.startswith(PREFIX) or not text:
+                continue
+            if variable not in known:
+                raise SettingsError(f"{variable} is no setting; known: {', '.join(known)}")
+            item = known[variable]
+            try:
+                values[item.name] = item.metadata["read"](text)
+            except ValueError as error:
+                raise SettingsError(f"{variable}: {error}") from error
+        return cls(**{**values, **{name: v for name, v in given.items() if v is not None}})

@@ -1,0 +1,64 @@
+"""Where results live. A store is one of Webfoot's three seams.
+
+What every store promises: an entry is visible whole or not at all; a result's bytes never change under
+its ETag; what is being read is not taken away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from webfoot.results import Entry, Failure, Result
+
+
+class Blob(Protocol):
+    """The bytes of one result, open for reading."""
+
+    @property
+    def size(self) -> int:
+        """Their number."""
+
+    def read(self, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start`."""
+
+    def close(self) -> None:
+        """Let the bytes go."""
+
+
+class Store(Protocol):
+    """Keeps results and the memory of failures, by key."""
+
+    async def find(self, key: str) -> Entry | None:
+        """The newest entry of `key`, fresh or not."""
+
+    def claim(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Be the only one to run `key`, among all processes that share the store."""
+
+    def stage(self, run: str, extension: str) -> Path:
+        """Where `run` may write a file that nobody sees before it is published."""
+
+    async def publish(self, result: Result, staged: Path) -> None:
+        """Make `staged` the bytes of `result`, and `result` the entry of its key, at once.
+
+        Raises:
+            StorageFull: If the disk is full; nothing is visible then.
+        """
+
+    async def remember(self, failure: Failure) -> None:
+        """Make `failure` the entry of its key."""
+
+    async def open(self, result: Result) -> Blob | None:
+        """Open the bytes of `result`; None if they are gone."""
+
+    def last_used(self, result: Result) -> float:
+        """When the bytes of `result` were last opened, in seconds since 1970; 0 if they are gone."""
+
+    async def relieve(self) -> None:
+        """Make room: the disk is full."""
+
+    async def local_path(self, result: Result) -> Path:
+        """A file on this machine that holds the bytes of `result`."""

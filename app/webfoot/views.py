@@ -1,0 +1,149 @@
+"""Views of a result: another format, or a selection of its rows and columns.
+
+A view is asked for by an extension and by query parameters that begin with `_`. Its own key holds the
+result's ETag, so that it is derived once and stored like any other result.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from webfoot.errors import InvalidParameters, UnsupportedFormat
+from webfoot.results import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from webfoot.results import Column, Result
+
+MEDIA_TYPES: Mapping[str, str] = {
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv; charset=utf-8; header=present",
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "html": "text/html; charset=utf-8",
+    "geojson": "application/geo+json",
+}
+# Formats that are text: worth compressing, unlike the others, which are compressed inside.
+TEXTS = frozenset({"csv", "json", "ndjson", "html", "geojson"})
+OPTIONS: Mapping[str, str] = {
+    "_limit": "At most this many rows.",
+    "_offset": "Leave out this many rows first.",
+    "_columns": "Only these columns, in this order, separated by commas.",
+    "_order": "Sort by these columns, separated by commas; a leading `-` sorts down.",
+}
+# Query parameters that people and tools append only to get past a cache.
+CACHE_BUSTERS = frozenset({"_", "_cb", "_ts", "_t", "_nocache", "_cachebust", "_dc"})
+# Part of every view's key: to be raised when a format's bytes change.
+_FORMATS_VERSION = "1"
+_MOST_ROWS = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class View:
+    """What part of a result is asked for, and how it is written.
+
+    Args:
+        extension: One of `MEDIA_TYPES`.
+        limit: At most this many rows; None for all.
+        offset: Rows left out first.
+        columns: Only these, in this order; empty for all.
+        order: Columns to sort by, and whether down.
+        gzip: Whether the bytes are compressed, for a client that asks for it.
+    """
+
+    extension: str
+    limit: int | None = None
+    offset: int = 0
+    columns: tuple[str, ...] = ()
+    order: tuple[tuple[str, bool], ...] = ()
+    gzip: bool = False
+
+    @property
+    def canonical(self) -> bool:
+        """Whether it is the result's own file."""
+        return self.extension == "parquet" and not self.selects
+
+    @property
+    def selects(self) -> bool:
+        """Whether it is anything but all rows and columns as they are."""
+        return bool(self.limit is not None or self.offset or self.columns or self.order)
+
+    def key(self, result: Result) -> str:
+        """The key of this view of `result`."""
+        parts = (self.extension, self.limit, self.offset, self.columns, self.order, self.gzip)
+        return digest("view", _FORMATS_VERSION, result.etag, repr(parts))
+
+    def check(self, columns: Sequence[Column]) -> None:
+        """Refuse columns that the result does not have.
+
+        Raises:
+            InvalidParameters: It names the nearest.
+        """
+        known = [column.name for column in columns]
+        asked = [("_columns", name) for name in self.columns]
+        asked += [("_order", name) for name, _ in self.order]
+        for option, name in asked:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+                raise _refuse(option, f"the result has no column {name!r}; {hint}", name)
+
+
+def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
+    """Read a view from an extension and the query parameters that begin with `_`.
+
+    Raises:
+        UnsupportedFormat: If there is no such extension.
+        InvalidParameters: If an option is unknown or has no sense.
+    """
+    if extension not in MEDIA_TYPES:
+        raise UnsupportedFormat(
+            f"there is no format {extension!r}; use one of {', '.join(MEDIA_TYPES)}"
+        )
+    given: dict[str, str] = {}
+    for name, text in pairs:
+        if name in CACHE_BUSTERS or not text:
+            continue
+        if name not in OPTIONS:
+            raise _refuse(name, f"is no option of Webfoot's; known: {', '.join(OPTIONS)}", text)
+        if name in given and name in ("_limit", "_offset"):
+            raise _refuse(name, "is given twice; give it once", text)
+        given[name] = f"{given[name]},{text}" if name in given else text
+    limit = given.get("_limit")
+    columns = _names(given.get("_columns", ""))
+    if len(set(columns)) < len(columns):
+        raise _refuse("_columns", "names a column twice; name it once", given["_columns"])
+    return View(
+        extension=extension,
+        limit=None if limit is None else _count("_limit", limit),
+        offset=_count("_offset", given.get("_offset", "0")),
+        columns=columns,
+        order=tuple(_direction(name) for name in _names(given.get("_order", ""))),
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _direction(name: str) -> tuple[str, bool]:
+    words = name.split()
+    if len(words) > 1 and words[-1].lower() in ("asc", "desc"):
+        return " ".join(words[:-1]), words[-1].lower() == "desc"
+    return name.removeprefix("-"), name.startswith("-")
+
+
+def _count(option: str, text: str) -> int:
+    # Not `isdigit`: it takes digits of every script, some of which `int` does not read.
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _MOST_ROWS):
+        raise _refuse(option, "must be a whole number of rows, 0 or more", text)
+    return int(text)
+
+
+def _refuse(option: str, message: str, value: str) -> InvalidParameters:
+    fault = {"parameter": option, "message": message, "value": value}
+    return InvalidParameters(f"{option}: {message}, got {value!r}", errors=[fault])
