@@ -268,7 +268,7 @@ class ProcessRunner:
 
     def _give_back(self, worker: _Worker, answer: dict[str, Any] | None) -> None:
         worker.runs += 1
-        current = self._registry.code.digest if self._registry else None
+        current = self._registry.code.digest if self._registry else worker.digest
         worn = (
             answer is None
             or answer["left_children"]
@@ -289,7 +289,8 @@ class ProcessRunner:
 
     def _fill(self) -> None:
         """Keep a worker more than can run, so that the next to be needed has already started."""
-        while not self._closed and len(self._alive) <= self._workers:
+        serving = self._registry is not None and not self._closed
+        while serving and len(self._alive) <= self._workers:
             self._idle.append(self._start())
 
     def _retire(self, worker: _Worker) -> None:

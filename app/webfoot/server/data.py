@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from webfoot.errors import Error, InvalidParameters, ServerBusy, UdfNotFound, UnsupportedFormat
@@ -101,8 +102,9 @@ class DataEndpoint:
             elif request.method == "GET":
                 await self._get(request, receive, send)
             else:
-                headers = {"allow": "GET, HEAD"}
-                await Response(status_code=405, headers=headers)(scope, receive, send)
+                raise HTTPException(405, headers={"allow": "GET, HEAD"})
+        except ClientGone:
+            return
         except Error as error:
             await self._refuse(error, request)(scope, receive, send)
 

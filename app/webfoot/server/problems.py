@@ -12,6 +12,7 @@ from webfoot.unreadable import unreadable_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from http import HTTPStatus
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -23,6 +24,18 @@ def problem_response(error: Error, *, debug: bool) -> Response:
         problem["traceback"] = error.traceback
     body = json.dumps(problem, ensure_ascii=False, default=str).encode()
     return Response(body, error.status, _headers(error), PROBLEM_TYPE)
+
+
+def http_problem_response(status: HTTPStatus, headers: Mapping[str, str] | None) -> Response:
+    """What the framework refuses by itself, such as an unknown path, in the same shape."""
+    problem = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "code": status.phrase.lower().replace(" ", "-"),
+        "detail": f"{status.description or status.phrase}; GET / shows what there is",
+    }
+    return Response(json.dumps(problem).encode(), status, headers, PROBLEM_TYPE)
 
 
 def duckdb_response(error: Error, base_url: str) -> Response:

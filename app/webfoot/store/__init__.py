@@ -57,6 +57,9 @@ class Store(Protocol):
     def last_used(self, result: Result) -> float:
         """When the bytes of `result` were last opened, in seconds since 1970; 0 if they are gone."""
 
+    def close(self) -> None:
+        """Let go of what the store holds in this process."""
+
     async def relieve(self) -> None:
         """Make room: the disk is full."""
 

@@ -1,0 +1,80 @@
+"""The parts of one Webfoot, put together from its settings: for the server, and for the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from webfoot import registry, sources
+from webfoot.engine import Engine
+from webfoot.probe import probe
+from webfoot.reload import changes
+from webfoot.runners.inline import InlineRunner
+from webfoot.runners.processes import ProcessRunner
+from webfoot.runs import Runs
+from webfoot.store.local import LocalStore
+
+if TYPE_CHECKING:
+    from webfoot.registry import Registry
+    from webfoot.runners import Runner
+    from webfoot.settings import Settings
+    from webfoot.store import Store
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An engine and the store that it fills.
+
+    Args:
+        engine: Answers calls.
+        store: Holds the bytes of the answers.
+        settings: What both were made from.
+    """
+
+    engine: Engine
+    store: Store
+    settings: Settings
+
+    async def start(self) -> None:
+        """Start the workers, so that the first call finds them ready."""
+        await self.engine.use(self.engine.registry)
+
+    async def follow_changes(self) -> None:
+        """Make every saved file live, for ever."""
+        async for _ in changes(self.settings.folder):
+            loaded = await asyncio.to_thread(load_folder, self.settings)
+            if loaded.code != self.engine.registry.code:
+                await self.engine.use(loaded)
+
+    async def close(self) -> None:
+        """Stop what runs and clear up."""
+        await self.engine.close()
+        self.store.close()
+
+
+def assemble(settings: Settings) -> Parts:
+    """Load the folder and make its engine.
+
+    Raises:
+        OSError: If the folder, or the store, cannot be read.
+    """
+    loaded = load_folder(settings)
+    store = LocalStore(settings.store, settings.store_size)
+    runner = _make_runner(settings)
+    engine = Engine(loaded, store, runner, Runs(settings.store / "runs"), settings)
+    return Parts(engine, store, settings)
+
+
+def load_folder(settings: Settings) -> Registry:
+    """The UDFs of the folder as it is now."""
+    code = sources.read(settings.folder)
+    # Inline, nothing is isolated anyway, and on Lambda a second process would double the cold start.
+    return registry.load(code if settings.runner == "inline" else probe(code))
+
+
+def _make_runner(settings: Settings) -> Runner:
+    temp = settings.store / "temp"
+    if settings.runner == "inline":
+        return InlineRunner(settings.workers, temp)
+    return ProcessRunner(settings.workers, settings.queue, temp)

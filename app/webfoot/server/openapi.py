@@ -1,0 +1,125 @@
+"""The OpenAPI 3.1 document: one path per UDF, with every parameter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import webfoot
+from webfoot.server.problems import PROBLEM_TYPE
+from webfoot.views import MEDIA_TYPES, OPTIONS
+
+if TYPE_CHECKING:
+    from webfoot.definition import Udf
+    from webfoot.parameters import Parameter
+    from webfoot.registry import Registry
+
+_ERRORS = {
+    "422": "The parameters are at fault; nothing ran.",
+    "500": "The UDF failed.",
+    "503": "The queue is full; try again after Retry-After seconds.",
+    "504": "The UDF took too long.",
+    "507": "The store's disk is full.",
+}
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "udf": {"type": "string"},
+        "run": {"type": "string"},
+    },
+}
+
+
+def describe(registry: Registry, base_url: str) -> dict[str, Any]:
+    """The document for the UDFs of `registry`."""
+    schemas: dict[str, Any] = {"Problem": _PROBLEM}
+    paths = {
+        f"/udfs/{udf.name}.{{extension}}": {
+            "parameters": [_extension()],
+            "get": _operation(udf, schemas),
+        }
+        for udf in registry.values()
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Webfoot",
+            "version": webfoot.__version__,
+            "description": "Python functions as tables.",
+        },
+        "servers": [{"url": base_url}],
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }
+
+
+def _operation(udf: Udf, schemas: dict[str, Any]) -> dict[str, Any]:
+    problem = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    errors = {status: {"description": text, "content": problem} for status, text in _ERRORS.items()}
+    return {
+        "operationId": udf.name,
+        "summary": udf.title or udf.name,
+        "description": "\n\n".join(part for part in (udf.description, udf.returns) if part),
+        "tags": list(udf.options.tags),
+        "parameters": [
+            *(_parameter(parameter, udf.name, schemas) for parameter in udf.parameters.values()),
+            *(_option(name, text) for name, text in OPTIONS.items()),
+        ],
+        "responses": {
+            "200": {
+                "description": udf.returns or "The table.",
+                "content": {kind.split(";")[0]: {} for kind in MEDIA_TYPES.values()},
+            },
+            **errors,
+        },
+    }
+
+
+def _extension() -> dict[str, Any]:
+    return {
+        "name": "extension",
+        "in": "path",
+        "required": True,
+        "description": "The format of the answer.",
+        "schema": {"type": "string", "enum": list(MEDIA_TYPES)},
+    }
+
+
+def _parameter(parameter: Parameter, udf: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    prefix = f"{udf}.{parameter.name}."
+    schema = dict(parameter.schema)
+    for name, definition in schema.pop("$defs", {}).items():
+        schemas[prefix + name] = _refer(definition, prefix)
+    schema = _refer(schema, prefix)
+    described: dict[str, Any] = {
+        "name": parameter.name,
+        "in": "query",
+        "required": parameter.required,
+        "description": parameter.help,
+    }
+    if parameter.shape == "json":
+        return described | {"content": {"application/json": {"schema": schema}}}
+    return described | {"schema": schema}
+
+
+def _refer(schema: Any, prefix: str) -> Any:
+    """The schema with references to `$defs` led to the document's components."""
+    if isinstance(schema, dict):
+        return {
+            key: value.replace("#/$defs/", f"#/components/schemas/{prefix}")
+            if key == "$ref"
+            else _refer(value, prefix)
+            for key, value in schema.items()
+        }
+    return [_refer(item, prefix) for item in schema] if isinstance(schema, list) else schema
+
+
+def _option(name: str, text: str) -> dict[str, Any]:
+    whole = name in ("_limit", "_offset")
+    schema = {"type": "integer", "minimum": 0} if whole else {"type": "string"}
+    return {"name": name, "in": "query", "description": text, "schema": schema}
