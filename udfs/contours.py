@@ -9,7 +9,7 @@ from contourpy import FillType, contour_generator
 from numpy.typing import NDArray
 from pydantic import Field
 
-from webfoot import udf
+from webfoot import InvalidParameters, udf
 
 from ._geometry import Rings, area_km2, wkt
 from ._packaged import packaged
@@ -42,7 +42,7 @@ def contours(
         km², without the holes.
 
     Raises:
-        ValueError: If `min_elevation` is not below `max_elevation`.
+        InvalidParameters: If `min_elevation` is not below `max_elevation`.
 
     Source:
         Shuttle Radar Topography Mission, 3 arc-seconds, NASA and USGS, public domain; shipped with
@@ -51,7 +51,9 @@ def contours(
     lon, lat, height = elevation_model()
     top = int(height.max()) + 1 if max_elevation is None else max_elevation
     if min_elevation >= top:
-        raise ValueError(f"min_elevation must be below max_elevation, got {min_elevation} >= {top}")
+        raise InvalidParameters(
+            f"min_elevation must be below max_elevation, got {min_elevation} >= {top}"
+        )
     # Half a metre up: a line through pixel centres, which hold whole metres, would touch itself.
     lines = contour_generator(lon, lat, height + 0.5, fill_type=FillType.OuterOffset)
     polygons = [

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from webfoot import udf
+from webfoot import InvalidParameters, udf
 
 
 @udf(cache="forever")
@@ -17,13 +17,13 @@ def days(since: date = date(2013, 1, 1), until: date = date(2013, 12, 31)) -> st
         `day` date, ISO `week` such as `2013-W01`, `weekday` name, `is_weekend` boolean.
 
     Raises:
-        ValueError: If `until` is before `since`.
+        InvalidParameters: If `until` is before `since`.
 
     Source:
         The Gregorian calendar; weeks by ISO 8601.
     """
     if until < since:
-        raise ValueError(f"until must not be before since, got {until} < {since}")
+        raise InvalidParameters(f"until must not be before since, got {until} < {since}")
     # A date cannot carry SQL; text can, so give that to a cursor as a parameter (see `delays`).
     return f"""
         FROM range(DATE '{since}', DATE '{until}' + 1, INTERVAL 1 DAY) AS calendar(midnight)

@@ -127,7 +127,7 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
     settings = _settings(**options)
     with contextlib.closing(_listen(host, port)) as listening:
         app = create_app(settings)
-        registry = app.state.engine.registry
+        registry = app.engine.registry
         address = f"http://{'localhost' if host == '127.0.0.1' else host}:{listening.getsockname()[1]}"
         click.echo(f"Webfoot serves {_count(len(registry), 'UDF')} of {settings.folder}/ on {address}")
         _show_problems(registry)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from webfoot import sources
 from webfoot.quantities import write_seconds
-from webfoot.runners import frames
 
 if TYPE_CHECKING:
     from webfoot.sources import Code
@@ -60,7 +59,7 @@ def _first_fatal(code: Code, timeout_s: float) -> tuple[str, str] | None:
     ) as process:
         os.close(writing)
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # type: ignore[union-attr]
-            stdin.write(json.dumps(frames.write_code(code)).encode())
+            stdin.write(json.dumps(sources.to_message(code)).encode())
         last, hung = _follow(reading, timeout_s)
         os.close(reading)
         with contextlib.suppress(ProcessLookupError):
@@ -87,7 +86,7 @@ def _follow(progress: int, timeout_s: float) -> tuple[str, bool]:
 
 def main() -> None:
     """Import the files of the snapshot on standard input, announcing each."""
-    code = frames.read_code(json.load(sys.stdin))
+    code = sources.from_message(json.load(sys.stdin))
     announced = int(sys.argv[1])
     sources.mount(code)
     for file, module in code.udf_files():

@@ -7,6 +7,7 @@ the snapshot's bytes, so a file saved in the middle of an import cannot mix two 
 from __future__ import annotations
 
 import ast
+import base64
 import hashlib
 import importlib.abc
 import importlib.util
@@ -17,7 +18,7 @@ from functools import cached_property
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +127,22 @@ def _imported_names(node: ast.AST, home: str) -> Iterator[str | None]:
         called = node.func.id if isinstance(node.func, ast.Name) else called
         if called in ("__import__", "import_module"):
             yield None
+
+
+def to_message(code: Code) -> dict[str, Any]:
+    """The snapshot as JSON values, for another process."""
+    return {
+        "root": str(code.root),
+        "package": code.package,
+        "files": {file: base64.b64encode(content).decode() for file, content in code.files.items()},
+        "refused": dict(code.refused),
+    }
+
+
+def from_message(message: Mapping[str, Any]) -> Code:
+    """The snapshot that `to_message` wrote."""
+    files = {file: base64.b64decode(content) for file, content in message["files"].items()}
+    return Code(Path(message["root"]), message["package"], files, message["refused"])
 
 
 def read(folder: Path) -> Code:

@@ -112,7 +112,7 @@ def _print(url: str, findings: Sequence[Finding]) -> None:
     counts = Counter(finding.outcome for finding in findings)
     console.print(Text(", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLES)))
     for client, faults in _faults(findings).items():
-        said = f"fails: {', '.join(faults)}" if faults else "suits"
+        said = f"needs {', '.join(faults)}" if faults else "suits"
         console.print(Text(f"  {client:<12} {said}", "red" if faults else "green"))
 
 

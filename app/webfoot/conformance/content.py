@@ -117,11 +117,23 @@ def get_length(probe: Probe) -> Verdict:
             cure="count the bytes that are sent",
         )
     if seen is None:
-        return Verdict("warn", "GET gave no Content-Length: a body cut short may go unnoticed.")
+        return Verdict("warn", "GET gave no Content-Length: send it, or a lost end goes unnoticed.")
     return judge(
         seen == str(probe.size),
         f"GET gave Content-Length {seen!r} and {probe.size} bytes",
         "count the bytes that are sent",
+    )
+
+
+def get_sized(probe: Probe) -> Verdict:
+    """HEAD or, where that does not know it, GET tells the length: fsspec reads nothing without."""
+    replies = {"HEAD": probe.cold, "GET": probe.whole}
+    return judge(
+        any("Content-Length" in reply.headers for reply in replies.values() if reply.status == OK),
+        "; ".join(
+            f"{method} gave {one.field('Content-Length')}" for method, one in replies.items()
+        ),
+        "send it with one of them at least; fsspec cannot seek in a file of unknown length",
     )
 
 

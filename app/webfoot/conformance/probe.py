@@ -171,13 +171,14 @@ def ask(
 
 
 def stray_bytes(probe: Probe, method: str, headers: Mapping[str, str] | None = None) -> int:
-    """Count the bytes after the header of an answer that must have no body, redirects apart.
+    """Count the bytes after the header of an answer to HEAD, or of a 304; redirects apart.
 
     This takes a connection of its own, since an HTTP library never shows them: it reads no body
     there, and trips over it at the next request.
 
     Raises:
-        NotApplicableError: If no such connection can be made, as in process or behind a proxy.
+        NotApplicableError: If no such connection can be made, as in process or behind a proxy, or
+            if the answer there may have a body.
     """
     request = probe.client.build_request(
         method, probe.whole.url or probe.url, headers={**(headers or {}), "Connection": "close"}
@@ -197,6 +198,9 @@ def stray_bytes(probe: Probe, method: str, headers: Mapping[str, str] | None = N
         raise NotApplicableError(f"no connection of its own to {host}: {exc}") from exc
     if not header:
         raise NotApplicableError(f"{method} had no answer within {WIRE_TIMEOUT_S:g} s")
+    status = header.split()[1].decode("latin-1")
+    if method != "HEAD" and status != str(NOT_MODIFIED):
+        raise NotApplicableError(f"on a connection of its own, {method} gave {status}")
     return len(payload)
 
 

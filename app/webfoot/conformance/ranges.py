@@ -35,7 +35,7 @@ def partial(probe: Probe, wanted: str, first: int, last: int) -> Verdict:
 
 
 def range_announced(probe: Probe) -> Verdict:
-    """`Accept-Ranges: bytes` is there, without which fsspec may not try."""
+    """`Accept-Ranges: bytes` is there; fsspec takes `none` at its word."""
     replies = [("GET", probe.whole), ("HEAD", probe.cold), ("HEAD", probe.warm)]
     return every(
         (
@@ -43,6 +43,7 @@ def range_announced(probe: Probe) -> Verdict:
                 reply.headers.get("Accept-Ranges") == "bytes",
                 f"{method} gave {reply.field('Accept-Ranges')}",
                 "send Accept-Ranges: bytes",
+                otherwise="fail" if "Accept-Ranges" in reply.headers else "warn",
             )
             for method, reply in replies
             if reply.status == OK
@@ -163,17 +164,17 @@ def _place(text: str) -> tuple[int, int] | None:
 def head_range(probe: Probe) -> Verdict:
     """HEAD with a range says 206 and the length, or 200 and no length yet.
 
-    DuckDB-Wasm opens a file in this way; anything else makes it fetch the file whole.
+    DuckDB-Wasm opens a file in this way, and believes the length of a 206.
     """
     if probe.warm.status != OK:
         raise NotApplicableError("HEAD is not answered, see head.status")
     reply = probe.head({"Range": "bytes=0-"})
     length = reply.headers.get("Content-Length")
-    allowed = {PARTIAL: (str(probe.size),), OK: (None, str(probe.size))}
-    unused = reply.status == OK and length == str(probe.size)
+    good = {PARTIAL: str(probe.size), OK: None}
+    wrong = reply.status == PARTIAL or length == "0"
     return judge(
-        length in allowed.get(reply.status, ()) and not unused,
+        reply.status in good and length == good[reply.status],
         f"HEAD with Range: bytes=0- gave {reply}, {reply.field('Content-Length')}",
         "answer 206 with the length, or 200 without, or DuckDB-Wasm reads whole files",
-        otherwise="warn" if unused else "fail",
+        otherwise="fail" if wrong else "warn",
     )

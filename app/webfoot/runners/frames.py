@@ -5,7 +5,6 @@ JSON, not pickle: a worker runs other people's code, and the server must not run
 
 from __future__ import annotations
 
-import base64
 import json
 import struct
 from dataclasses import asdict
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from webfoot.results import Column, Draft
 from webfoot.runners.jobs import UdfJob, ViewJob
-from webfoot.sources import Code
 from webfoot.views import View
 
 if TYPE_CHECKING:
@@ -42,23 +40,6 @@ def unpack(body: bytes) -> dict[str, Any]:
 def length(head: bytes) -> int:
     """How long the body is that follows `head`."""
     return int(_LENGTH.unpack(head)[0])
-
-
-def write_code(code: Code) -> dict[str, Any]:
-    """A snapshot of the code, for a worker to load."""
-    return {
-        "do": "load",
-        "root": str(code.root),
-        "package": code.package,
-        "files": {file: base64.b64encode(content).decode() for file, content in code.files.items()},
-        "refused": dict(code.refused),
-    }
-
-
-def read_code(message: Mapping[str, Any]) -> Code:
-    """The snapshot that `write_code` wrote."""
-    files = {file: base64.b64decode(content) for file, content in message["files"].items()}
-    return Code(Path(message["root"]), message["package"], files, message["refused"])
 
 
 def write_job(job: Job, target: Path, log: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from webfoot import sources
 from webfoot.errors import Error, MemoryExceeded, RunCancelled, ServerBusy, UdfCrashed, UdfTimeout
 from webfoot.quantities import write_seconds, write_size
 from webfoot.runners import frames
@@ -225,7 +226,7 @@ class ProcessRunner:
     async def _load(self, worker: _Worker, code: Code) -> None:
         try:
             async with asyncio.timeout(_LOAD_TIMEOUT_S):
-                await worker.ask(frames.write_code(code))
+                await worker.ask({"do": "load", "code": sources.to_message(code)})
         except TimeoutError:
             raise UdfTimeout(
                 f"importing the UDFs took longer than {write_seconds(_LOAD_TIMEOUT_S)}",

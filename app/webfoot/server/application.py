@@ -4,34 +4,67 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 import webfoot
 from webfoot.assembly import assemble
 from webfoot.errors import Error
-from webfoot.server.data import DataEndpoint
+from webfoot.server.data import EXPOSED_HEADERS, DataEndpoint
 from webfoot.server.pages import page_routes
-from webfoot.server.problems import http_problem_response, problem_response
+from webfoot.server.problems import PROBLEM_TYPE, http_problem, problem_reply
 from webfoot.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
 
-_EXPOSED_HEADERS = (
-    *("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Server-Timing"),
-    *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Status", "X-Webfoot-Code"),
-)
+    from webfoot.assembly import Parts
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+class Application(FastAPI):
+    """A FastAPI app whose results are answered before the framework's layers.
+
+    Args:
+        parts: The engine and the store that it answers from.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(
+            title="Webfoot",
+            version=webfoot.__version__,
+            lifespan=lambda _: _running(parts),
+            openapi_url=None,
+            docs_url=None,
+            redoc_url=None,
+        )
+        self.engine = parts.engine
+        self._data = DataEndpoint(parts.engine, parts.store, parts.settings)
+        self.include_router(page_routes(parts.engine, parts.settings))
+        self.add_exception_handler(Error, _show_error)
+        self.add_exception_handler(HTTPException, _show_http_error)
+        self.add_middleware(
+            CORSMiddleware,
+            allow_origins=["*"],
+            allow_methods=["GET", "HEAD", "OPTIONS"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED_HEADERS,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        handle = self._data if self._data.handles(scope) else super().__call__
+        await handle(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None) -> Application:
     """Build the server of one folder.
 
     UDFs are found here and not when the server starts: on Lambda, starting happens at every call.
@@ -39,48 +72,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Args:
         settings: How it behaves; read from the environment if not given.
     """
-    settings = settings or Settings.from_environment()
-    parts = assemble(settings)
+    return Application(assemble(settings or Settings.from_environment()))
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await parts.start()
-        following = asyncio.ensure_future(parts.follow_changes()) if settings.reload else None
-        try:
-            yield
-        finally:
-            if following is not None:
-                following.cancel()
-            await parts.close()
 
-    app = FastAPI(
-        title="Webfoot",
-        version=webfoot.__version__,
-        lifespan=lifespan,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-    )
-    app.state.engine = parts.engine
-    data = DataEndpoint(parts.engine, parts.store, settings)
-    app.router.routes.append(Route("/udfs/{name}.{extension}", data))
-    app.include_router(page_routes(parts.engine, settings))
+@contextlib.asynccontextmanager
+async def _running(parts: Parts) -> AsyncIterator[None]:
+    await parts.start()
+    following = asyncio.ensure_future(parts.follow_changes()) if parts.settings.reload else None
+    try:
+        yield
+    finally:
+        if following is not None:
+            following.cancel()
+        await parts.close()
 
-    async def show_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, Error)
-        return problem_response(error, debug=settings.debug)
 
-    async def show_http_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return http_problem_response(HTTPStatus(error.status_code), error.headers)
+async def _show_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Error)
+    reply = problem_reply(error, debug=False)
+    return Response(reply.body, reply.status, media_type=PROBLEM_TYPE)
 
-    app.add_exception_handler(Error, show_error)
-    app.add_exception_handler(HTTPException, show_http_error)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=["*"],
-        allow_methods=["GET", "HEAD", "OPTIONS"],
-        allow_headers=["*"],
-        expose_headers=_EXPOSED_HEADERS,
-    )
-    return app
+
+async def _show_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = json.dumps(http_problem(HTTPStatus(error.status_code)))
+    return Response(body, error.status_code, error.headers, PROBLEM_TYPE)

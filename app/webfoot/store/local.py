@@ -89,11 +89,12 @@ class LocalStore:
 
     def __init__(self, root: Path, max_bytes: int) -> None:
         self._root = root
+        self._root_text = str(root)
         self._max_bytes = max_bytes
         self._entries: OrderedDict[str, tuple[tuple[int, int], Entry]] = OrderedDict()
-        self._small: OrderedDict[Path, bytes] = OrderedDict()
+        self._small: OrderedDict[str, bytes] = OrderedDict()
         self._small_bytes = 0
-        self._touched: dict[Path, float] = {}
+        self._touched: dict[str, float] = {}
         self._trusted_since = psutil.boot_time()
         for name in ("calls", "objects", "staging", "locks"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ class LocalStore:
         """The newest entry of `key`; a torn or dangling one counts as none."""
         path = self._entry_path(key)
         try:
-            state = path.stat()
+            state = os.stat(path)
         except FileNotFoundError:
             return None
         stamp = (state.st_mtime_ns, state.st_ino)
@@ -114,7 +115,7 @@ class LocalStore:
             self._entries.move_to_end(key)
             return known[1]
         try:
-            entry = from_json(path.read_bytes())
+            entry = from_json(Path(path).read_bytes())
         except (FileNotFoundError, ValueError):
             return None
         self._entries[key] = (stamp, entry)
@@ -143,7 +144,7 @@ class LocalStore:
 
     async def publish(self, result: Result, staged: Path) -> None:
         """Rename the bytes into place, then the entry that names them."""
-        target = self._object_path(result)
+        target = Path(self._object_path(result))
         with _full_as_error():
             _replace(staged, target)
             self._bytes += _used_bytes(target.stat())
@@ -170,7 +171,7 @@ class LocalStore:
         state = os.fstat(descriptor)
         if state.st_size != result.size or not self._is_sound(descriptor, state, result):
             os.close(descriptor)
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
             return None
         self._touch(path)
         if state.st_size > _MEMORY_PIECE:
@@ -182,12 +183,12 @@ class LocalStore:
 
     async def local_path(self, result: Result) -> Path:
         """The stored file itself."""
-        return self._object_path(result)
+        return Path(self._object_path(result))
 
     def last_used(self, result: Result) -> float:
         """The time of the file that holds the bytes."""
         try:
-            return self._object_path(result).stat().st_mtime
+            return os.stat(self._object_path(result)).st_mtime
         except FileNotFoundError:
             return 0.0
 
@@ -200,21 +201,23 @@ class LocalStore:
         shutil.rmtree(self._staging, ignore_errors=True)
         os.close(self._alive)
 
-    def _entry_path(self, key: str) -> Path:
-        return self._root / "calls" / key[:2] / f"{key}.json"
+    # Texts and `os.stat`, not Path objects: these are asked for several times in every request.
 
-    def _object_path(self, result: Result) -> Path:
-        return self._root / "objects" / result.etag[:2] / f"{result.etag}.{result.extension}"
+    def _entry_path(self, key: str) -> str:
+        return f"{self._root_text}/calls/{key[:2]}/{key}.json"
+
+    def _object_path(self, result: Result) -> str:
+        return f"{self._root_text}/objects/{result.etag[:2]}/{result.etag}.{result.extension}"
 
     def _write_entry(self, key: str, entry: Entry) -> None:
         draft = self._staging / f"{uuid.uuid4().hex}.json"
         try:
             draft.write_text(to_json(entry))
-            _replace(draft, self._entry_path(key))
+            _replace(draft, Path(self._entry_path(key)))
         finally:
             draft.unlink(missing_ok=True)
 
-    def _touch(self, path: Path) -> None:
+    def _touch(self, path: str) -> None:
         now = time.time()
         if now - self._touched.get(path, 0) < 1:
             return
@@ -224,7 +227,7 @@ class LocalStore:
         with contextlib.suppress(FileNotFoundError):
             os.utime(path, (now, now))
 
-    def _keep_small(self, path: Path, data: bytes) -> None:
+    def _keep_small(self, path: str, data: bytes) -> None:
         self._small[path] = data
         self._small_bytes += len(data)
         while self._small_bytes > _MEMORY_BYTES:
@@ -257,7 +260,7 @@ class LocalStore:
             if left <= target or used > newest_to_go:
                 break
             path.unlink(missing_ok=True)
-            if (data := self._small.pop(path, None)) is not None:
+            if (data := self._small.pop(str(path), None)) is not None:
                 self._small_bytes -= len(data)
             left -= size
         self._bytes = left
@@ -269,7 +272,7 @@ class LocalStore:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 entry = from_json(path.read_bytes())
                 if isinstance(entry, Result):
-                    gone = not self._object_path(entry).exists()
+                    gone = self.last_used(entry) == 0
                 else:
                     gone = not entry.fresh(time.time())
                 if gone:
