@@ -262,9 +262,9 @@ def test_each_pixel_lies_in_its_own_contour_band_and_in_no_other(load: Load, mod
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((900, 50, 800), "min_elevation must be below max_elevation, got 900 >= 800"),
-        ((800, 50, 800), "min_elevation must be below max_elevation, got 800 >= 800"),
-        ((1077,), "min_elevation must be below max_elevation, got 1077 >= 1077"),
+        ((900, 50, 800), "min_elevation must be below 800, got 900"),
+        ((800, 50, 800), "min_elevation must be below 800, got 800"),
+        ((1077,), "min_elevation must be below 1077, got 1077"),
     ],
 )
 def test_contours_refuse_a_range_without_heights(
