@@ -51,9 +51,7 @@ def contours(
     lon, lat, height = elevation_model()
     top = int(height.max()) + 1 if max_elevation is None else max_elevation
     if min_elevation >= top:
-        raise InvalidParameters(
-            f"min_elevation must be below max_elevation, got {min_elevation} >= {top}"
-        )
+        raise InvalidParameters(f"min_elevation must be below {top}, got {min_elevation}")
     # Half a metre up: a line through pixel centres, which hold whole metres, would touch itself.
     lines = contour_generator(lon, lat, height + 0.5, fill_type=FillType.OuterOffset)
     polygons = [

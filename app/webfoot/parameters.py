@@ -1,8 +1,8 @@
 """A UDF's parameters: from its signature to typed, canonical arguments.
 
-One pydantic model per UDF validates for every caller. Text (a query string, a command line) is first
-decoded by the parameter's type; Python values and JSON go to the same model, so that the same call is
-the same call however it arrives.
+One pydantic model per UDF validates for every caller. Text (a query string, a command line) is
+first decoded by the parameter's type; Python values and JSON go to the same model, so that the same
+call is the same call however it arrives.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import difflib
 import enum
 import inspect
 import json
+import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +36,7 @@ from pydantic import (
     create_model,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import SchemaError, from_json
 
 from webfoot.errors import DefinitionError, InvalidParameters
 
@@ -115,7 +118,7 @@ class Parameters(Mapping[str, Parameter]):
             try:
                 values[name] = _decode(self[name].shape, given)
             except ValueError as error:
-                errors.append(_fault(name, str(error), ",".join(given)))
+                errors.append(_fault(name, str(error), _printable(",".join(given))))
         if errors:
             raise _invalid(errors)
         return self.from_values(values)
@@ -127,8 +130,15 @@ class Parameters(Mapping[str, Parameter]):
             arguments = self.model.model_validate(dict(values))
         except ValidationError as error:
             raise _invalid([_read_fault(item) for item in error.errors()]) from None
-        plain = arguments.model_dump(mode="json", by_alias=True)
-        return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        try:
+            canonical = _write(arguments)
+            self.model.model_validate_json(canonical)
+        except ValidationError as error:
+            faults = [*_unwritable(arguments)] or [_read_fault(item) for item in error.errors()]
+            raise _invalid(faults) from None
+        except (ValueError, RecursionError):
+            raise _invalid([*_unwritable(arguments)]) from None
+        return canonical
 
     def restore(self, canonical: str) -> dict[str, Any]:
         """The typed values that `canonical` stands for, by parameter name."""
@@ -172,10 +182,11 @@ def read_signature(function: Callable[..., Any], help_texts: Mapping[str, str]) 
         fields[f"p{len(drafts)}"] = (_strict(annotation, parameter.name), _field(parameter))
         drafts.append((parameter, annotation))
     model = _build_model(function.__name__, fields)
+    defaults = _read_defaults(function.__name__, fields)
     schema = model.model_json_schema(by_alias=True, mode="validation")
     return Parameters(
         by_name={
-            parameter.name: _describe(parameter, annotation, schema, help_texts)
+            parameter.name: _describe(parameter, annotation, schema, defaults, help_texts)
             for parameter, annotation in drafts
         },
         model=model,
@@ -186,17 +197,22 @@ def read_signature(function: Callable[..., Any], help_texts: Mapping[str, str]) 
 def _refuse_kind(parameter: inspect.Parameter) -> None:
     name = parameter.name
     if parameter.kind is parameter.VAR_POSITIONAL:
-        raise DefinitionError(f"*{name} cannot come from a URL; name each parameter, or take a list")
+        raise DefinitionError(
+            f"*{name} cannot come from a URL; name each parameter, or take a list"
+        )
     if parameter.kind is parameter.VAR_KEYWORD:
-        raise DefinitionError(f"**{name} cannot come from a URL; name each parameter, or take a dict")
+        raise DefinitionError(
+            f"**{name} cannot come from a URL; name each parameter, or take a dict"
+        )
     if parameter.kind is parameter.POSITIONAL_ONLY:
         raise DefinitionError(
             f"{name} is positional-only, and a URL gives names; remove the '/' from the signature"
         )
     if name.startswith("_"):
+        bare = name.strip("_")
         raise DefinitionError(
             f"{name} begins with '_', as Webfoot's own query parameters do; rename it to"
-            f" {name.strip('_') or 'value'}"
+            f" {bare if bare.isidentifier() else 'value'}"
         )
     if isinstance(parameter.default, FieldInfo):
         raise DefinitionError(
@@ -208,21 +224,27 @@ def _refuse_kind(parameter: inspect.Parameter) -> None:
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     annotation = parameter.annotation
     if annotation is parameter.empty:
-        if parameter.default in (parameter.empty, None):
+        told = _type_of(parameter.default)
+        if told is None:
             raise DefinitionError(
                 f"{parameter.name} has neither a type nor a default that tells one; annotate it,"
                 f" for example {parameter.name}: int"
             )
-        return type(parameter.default)
+        return told
     if not isinstance(annotation, str):
         return annotation
     try:
         scope = types.SimpleNamespace(__annotations__={"it": annotation}, __wrapped__=None)
-        names = {**vars(typing), **getattr(function, "__globals__", {})}
+        names = {**vars(typing), **getattr(inspect.unwrap(function), "__globals__", {})}
         return typing.get_type_hints(scope, globalns=names, include_extras=True)["it"]
-    except NameError as error:
+    except (SyntaxError, TypeError) as error:
+        raise DefinitionError(
+            f"{parameter.name}: {annotation} is no type ({error}); write one, for example"
+            f" {parameter.name}: int"
+        ) from error
+    except (NameError, AttributeError) as error:
         # `if TYPE_CHECKING: import duckdb` leaves this one name unresolved, and it is enough.
-        if annotation.split(".")[-1] == "DuckDBPyConnection":
+        if _names_connection(annotation):
             return annotation
         raise DefinitionError(
             f"{parameter.name}: {annotation} cannot be resolved ({error}); import the name at the"
@@ -231,13 +253,30 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
 
 
 def _injection(annotation: Any) -> Literal["connection", "folder"] | None:
+    members = [item for item in get_args(annotation) if item is not type(None)]
+    if get_origin(annotation) is Annotated or (_is_union(annotation) and len(members) == 1):
+        return _injection(members[0])
     # By name, so that reading a signature does not import DuckDB.
     name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    if str(name).split(".")[-1] == "DuckDBPyConnection":
+    if _names_connection(str(name)):
         return "connection"
     if isinstance(annotation, type) and issubclass(annotation, Path):
         return "folder"
     return None
+
+
+def _names_connection(annotation: str) -> bool:
+    return "DuckDBPyConnection" in re.findall(r"\w+", annotation)
+
+
+def _type_of(default: Any) -> Any:
+    """The type that a default tells, or None."""
+    if default is None or default is inspect.Parameter.empty:
+        return None
+    if not isinstance(default, list):
+        return type(default)
+    kinds = {type(item) for item in default} or {str}
+    return list[kinds.pop()] if len(kinds) == 1 else None  # type: ignore[misc]  # built at run time
 
 
 def _field(parameter: inspect.Parameter) -> Any:
@@ -251,53 +290,94 @@ def _build_model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
         allow_inf_nan=False,
         arbitrary_types_allowed=False,
         coerce_numbers_to_str=True,
+        # NaN is refused when it is written; by default it would turn into null.
+        ser_json_inf_nan="constants",
         ser_json_timedelta="iso8601",
         validate_default=True,
     )
     try:
         model: type[BaseModel] = create_model(name, __config__=config, **fields)
         model.model_json_schema()
-    except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        raise DefinitionError(f"a parameter's type cannot come from a URL: {first}") from error
-    _check_defaults(model)
+    except (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise DefinitionError(f"a parameter's type cannot come from a URL: {reason}") from error
     return model
 
 
-def _check_defaults(model: type[BaseModel]) -> None:
-    required = {str(i.alias) for i in model.model_fields.values() if i.is_required()}
+def _read_defaults(name: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The defaults in their JSON form, by parameter name."""
+    model = _build_model(name, {k: item for k, item in fields.items() if not item[1].is_required()})
     try:
-        model.model_validate({})
+        canonical = _write(model.model_validate({}))
+        model.model_validate_json(canonical)
     except ValidationError as error:
-        for item in error.errors():
-            name = str(item["loc"][0])
-            if name not in required:
-                raise DefinitionError(
-                    f"the default of {name} is not what its type allows: {item['msg']}; got"
-                    f" {item['input']!r}"
-                ) from error
+        item = error.errors()[0]
+        where = str(item["loc"][0])
+        parameter = fields[where][1].alias if where in fields else where
+        cure = "change it" if item["input"] is not None else "add `| None` to the type"
+        message = str(item["msg"]).removeprefix("Value error, ")
+        raise DefinitionError(
+            f"the default of {parameter} is not what its type allows: {message}, got"
+            f" {item['input']!r}; {cure}"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(
+            f"a default cannot be checked and written as JSON: {error}; change it, or the bounds of"
+            " its type"
+        ) from error
+    defaults: dict[str, Any] = json.loads(canonical)
+    return defaults
+
+
+def _write(arguments: BaseModel) -> str:
+    """The canonical JSON of validated arguments."""
+    plain = arguments.model_dump(mode="json", by_alias=True, round_trip=True)
+    return json.dumps(
+        plain, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+
+
+def _unwritable(arguments: BaseModel) -> Iterable[dict[str, Any]]:
+    """The arguments that JSON cannot hold: NaN, half a character, nesting without end."""
+    for name, info in type(arguments).model_fields.items():
+        try:
+            plain = arguments.model_dump(mode="json", include={name}, round_trip=True)
+            from_json(json.dumps(plain, allow_nan=False))
+        except (ValueError, RecursionError) as error:
+            value = _printable(getattr(arguments, name))
+            yield _fault(str(info.alias), f"cannot be written as JSON ({error})", value)
+
+
+def _bare(annotation: Any) -> Any:
+    """The type itself, behind a `NewType` or an alias."""
+    while True:
+        if isinstance(annotation, typing.NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        else:
+            return annotation
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType)
 
 
 def _strict(annotation: Any, name: str) -> Any:
     """The type as pydantic shall read it: no guessing from text that is not plainly meant."""
+    annotation = _bare(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *metadata = get_args(annotation)
         return Annotated[(_strict(inner, name), *metadata)]
-    if isinstance(annotation, typing.NewType):
-        return _strict(annotation.__supertype__, name)
-    if type(annotation).__name__ == "TypeAliasType":
-        return _strict(annotation.__value__, name)
-    if origin in (Union, types.UnionType):
+    if _is_union(annotation):
         return _strict_optional(annotation, name)
     if origin is Literal:
-        return _one_of(annotation, {str(value): value for value in get_args(annotation)})
+        return _one_of(annotation)
     if origin in (list, Sequence) or annotation is list:
         items = get_args(annotation) or (str,)
         return list[_strict(items[0], name)]  # type: ignore[misc]  # built at run time
-    if _is_json(annotation):
-        return annotation
-    return _strict_scalar(annotation, name)
+    return annotation if _is_json(annotation) else _strict_scalar(annotation, name)
 
 
 def _strict_optional(annotation: Any, name: str) -> Any:
@@ -316,15 +396,15 @@ def _strict_scalar(annotation: Any, name: str) -> Any:
     if annotation is int:
         # 64 bits are what SQL and Arrow hold; more would fail later and less clearly.
         return Annotated[int, _INT64]
-    if annotation in _MOMENTS:
+    if isinstance(annotation, type) and annotation in _MOMENTS:
         return Annotated[annotation, BeforeValidator(_refuse_number)]
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return _member_of(annotation)
-    if annotation in _SCALARS:
+    if isinstance(annotation, type) and annotation in _SCALARS:
         return annotation
     raise DefinitionError(
-        f"{name} has the type {_type_name(annotation)}, which cannot come from a URL; use int, float,"
-        " bool, str, date, datetime, time, timedelta, Decimal, UUID, Literal, an Enum, a list of"
+        f"{name} has the type {_type_name(annotation)}, which cannot come from a URL; use int,"
+        " float, bool, str, date, datetime, time, timedelta, Decimal, UUID, Literal, an Enum, a list of"
         " these, a dict or a pydantic model"
     )
 
@@ -343,36 +423,62 @@ def _read_bool(value: Any) -> Any:
 def _refuse_number(value: Any) -> Any:
     """Pydantic reads "20240101" as seconds since 1970; a person means a date."""
     if isinstance(value, str) and value.strip().lstrip("+-").replace(".", "", 1).isdigit():
-        raise ValueError("is a number; write it in ISO 8601, like 2024-01-31 or 2024-01-31T12:00:00")
-    if isinstance(value, int | float):
-        raise ValueError("is a number; write it as ISO 8601 text")  # noqa: TRY004  # pydantic's way
+        raise ValueError(
+            "is a number; write it in ISO 8601, like 2024-01-31, 12:00:00 or 2024-01-31T12:00:00"
+        )
+    if not isinstance(value, str | date | time):
+        raise ValueError("is no date or time; write it as ISO 8601 text")  # noqa: TRY004  # pydantic's way
     return value
 
 
-def _one_of(annotation: Any, values: Mapping[str, Any]) -> Any:
+def _one_of(annotation: Any) -> Any:
+    """A Literal, whose values text gives as Python writes them, and true and false as people do."""
+    values = [value for value in get_args(annotation) if value is not None]
+    for value in values:
+        if isinstance(value, enum.Enum):
+            raise DefinitionError(
+                f"Literal[{value}] holds a member of an Enum; use the Enum, or its values"
+            )
+    by_text = {
+        str(value).lower() if value in (True, False) else str(value): value for value in values
+    }
+    # A text that is itself a value stands for no other.
+    by_text |= {value: value for value in values if isinstance(value, str)}
+
     def read(value: Any) -> Any:
-        return values.get(value, value) if isinstance(value, str) else value
+        return by_text.get(value, value) if isinstance(value, str) else value
 
     return Annotated[annotation, BeforeValidator(read)]
 
 
 def _member_of(cls: type[enum.Enum]) -> Any:
-    """An enum, given by a member's value or name and kept by its name."""
-    by_text = {member.name: member for member in cls} | {str(member.value): member for member in cls}
+    """An enum, given by a member's value or name, and kept by the text of its value."""
+    written = {member: _member_text(member) for member in cls}
+    if len(set(written.values())) < len(written):
+        raise DefinitionError(
+            f"two members of {cls.__name__} have values that text cannot tell apart; change one"
+        )
+    by_text = dict(cls.__members__) | {text: member for member, text in written.items()}
 
     def read(value: Any) -> Any:
-        if isinstance(value, cls):
+        if isinstance(value, cls) and value in written:
             return value
         if str(value) in by_text:
             return by_text[str(value)]
-        raise ValueError(f"is none of {', '.join(str(member.value) for member in cls)}")
+        raise ValueError(f"is none of {', '.join(written.values())}")
 
     return Annotated[
         cls,
         BeforeValidator(read),
-        PlainSerializer(lambda member: member.name, return_type=str),
-        WithJsonSchema({"type": "string", "enum": [str(member.value) for member in cls]}),
+        PlainSerializer(written.__getitem__, return_type=str),
+        WithJsonSchema({"type": "string", "enum": list(written.values())}),
     ]
+
+
+def _member_text(member: enum.Enum) -> str:
+    """The value, unless it is an object whose text could differ from one process to the next."""
+    plain = isinstance(member.value, str | int | float | Decimal | date | time | UUID)
+    return str(member.value) if plain else member.name
 
 
 def _is_json(annotation: Any) -> bool:
@@ -383,12 +489,11 @@ def _is_json(annotation: Any) -> bool:
 
 
 def _shape(annotation: Any) -> Literal["scalar", "list", "json"]:
+    annotation = _bare(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:
         return _shape(get_args(annotation)[0])
-    if type(annotation).__name__ == "TypeAliasType":
-        return _shape(annotation.__value__)
-    if origin in (Union, types.UnionType):
+    if _is_union(annotation):
         return _shape(next(item for item in get_args(annotation) if item is not type(None)))
     if origin in (list, Sequence) or annotation is list:
         return "list"
@@ -416,12 +521,15 @@ def _describe(
     parameter: inspect.Parameter,
     annotation: Any,
     schema: Mapping[str, Any],
+    defaults: Mapping[str, Any],
     help_texts: Mapping[str, str],
 ) -> Parameter:
     own = dict(schema["properties"][parameter.name])
     own.pop("title", None)
-    if parameter.default is not parameter.empty:
-        own.setdefault("default", None)
+    # The schema's own would be the author's value, say 1 for 1.0.
+    own.pop("default", None)
+    if parameter.name in defaults:
+        own["default"] = defaults[parameter.name]
     if "$defs" in schema and "$ref" in json.dumps(own):
         own["$defs"] = schema["$defs"]
     return Parameter(
@@ -436,10 +544,11 @@ def _describe(
 
 
 def _type_name(annotation: Any) -> str:
+    annotation = _bare(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:
         return _type_name(get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
+    if _is_union(annotation):
         return " | ".join(_type_name(item) for item in get_args(annotation))
     if annotation is type(None):
         return "None"
@@ -452,7 +561,12 @@ def _type_name(annotation: Any) -> str:
 
 
 def _fault(name: str, message: str, value: Any) -> dict[str, Any]:
-    return {"parameter": name, "message": message, "value": value}
+    return {"parameter": _encodable(name), "message": _encodable(message), "value": value}
+
+
+def _encodable(text: str) -> str:
+    """Half a character, which JSON may hold and UTF-8 may not, becomes a question mark."""
+    return text.encode(errors="replace").decode()
 
 
 def _read_fault(item: Any) -> dict[str, Any]:
@@ -466,9 +580,15 @@ def _read_fault(item: Any) -> dict[str, Any]:
 
 
 def _printable(value: Any, limit: int = 200) -> Any:
-    if value is None or isinstance(value, bool | int | float):
+    """What of a value fits into a message and into JSON."""
+    if value is None or isinstance(value, bool):
         return value
-    text = str(value)
+    if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63:
+        return value
+    try:
+        text = _encodable(str(value))
+    except (ValueError, RecursionError):  # Thousands of digits, or of brackets.
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= limit else text[:limit] + "…"
 
 
