@@ -19,7 +19,8 @@ from webfoot.parameters import Parameters, read_signature
 if TYPE_CHECKING:
     from webfoot.sources import Code
 
-_ATTRIBUTE = "__webfoot__"
+# Where a function carries its record.
+ATTRIBUTE = "__webfoot__"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -114,7 +115,7 @@ def udf(
     options = _read_options(cache, timeout, memory, version, tags)
 
     def attach(target: _Function) -> _Function:
-        setattr(target, _ATTRIBUTE, _define(target, options))
+        setattr(target, ATTRIBUTE, _define(target, options))
         return target
 
     return attach if function is None else attach(function)
@@ -122,8 +123,9 @@ def udf(
 
 def definition_of(value: object) -> Udf | None:
     """The record that `@udf` attached to `value`, if it did."""
-    record = getattr(value, _ATTRIBUTE, None) if inspect.isfunction(value) else None
-    return record if isinstance(record, Udf) else None
+    record = getattr(value, ATTRIBUTE, None) if inspect.isfunction(value) else None
+    # `functools.wraps` copies the record to a function that is another one.
+    return record if isinstance(record, Udf) and record.function is value else None
 
 
 def _define(function: Callable[..., Any], options: Options) -> Udf:
@@ -136,6 +138,8 @@ def _define(function: Callable[..., Any], options: Options) -> Udf:
         raise DefinitionError(
             f"a UDF's name is its URL and cannot be {function.__name__!r}; name the function"
         )
+    # Below @udf there may be decorators; what the author wrote is behind them.
+    written = inspect.unwrap(function)
     texts = document(function)
     try:
         parameters = read_signature(function, texts.parameters)
@@ -149,8 +153,8 @@ def _define(function: Callable[..., Any], options: Options) -> Udf:
         parameters=parameters,
         options=options,
         function=function,
-        file=Path(function.__code__.co_filename),
-        line=function.__code__.co_firstlineno,
+        file=Path(written.__code__.co_filename),
+        line=written.__code__.co_firstlineno,
     )
 
 
@@ -162,12 +166,9 @@ def _read_options(
     tags: Sequence[str],
 ) -> Options:
     try:
-        timeout_s = None if timeout is None else quantities.seconds(timeout)
-        if timeout_s == 0:
-            raise ValueError("a timeout must be above 0")
         return Options(
             cache_s=None if cache is None else quantities.seconds(cache),
-            timeout_s=timeout_s,
+            timeout_s=None if timeout is None else quantities.timeout(timeout),
             memory_bytes=None if memory is None else quantities.size(memory),
             version=str(version),
             tags=(tags,) if isinstance(tags, str) else tuple(tags),

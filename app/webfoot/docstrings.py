@@ -6,6 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from docstring_parser import ParseError
 from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
 
 if TYPE_CHECKING:
@@ -15,8 +16,13 @@ if TYPE_CHECKING:
 # Sections that the parser does not know would be swallowed by the one before.
 _MORE_SECTIONS = [
     Section(title, title.lower(), SectionType.SINGULAR)
-    for title in ("Source", "Sources", "Note", "Notes", "Limits", "License", "Licence")
+    for title in (
+        *("Source", "Sources", "Note", "Notes", "Limits", "License", "Licence"),
+        *("Example", "Examples", "Reference", "References", "See Also", "Warning", "Warnings"),
+    )
 ]
+# Free text is no error there, as it would be by default.
+_RAISES = Section("Raises", "raises", SectionType.SINGULAR)
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,20 @@ class Documentation:
 
 
 def document(function: Callable[..., object]) -> Documentation:
-    """Read the Google-style docstring of `function`; all parts are empty when it has none."""
+    """Read the Google-style docstring of `function`; all parts are empty when it has none.
+
+    A docstring that is written otherwise is all description.
+    """
     text = inspect.getdoc(function) or ""
-    parsed = GoogleParser([*DEFAULT_SECTIONS, *_MORE_SECTIONS]).parse(text)
+    try:
+        parsed = GoogleParser([*DEFAULT_SECTIONS, *_MORE_SECTIONS, _RAISES]).parse(text)
+    except ParseError:
+        title, _, rest = text.partition("\n")
+        return Documentation(title.strip(), rest.strip(), {}, "")
+    title, rest = parsed.short_description or "", parsed.long_description or ""
+    if rest and not parsed.blank_after_short_description:
+        wrapped, _, rest = rest.partition("\n\n")
+        title = f"{title} {' '.join(wrapped.split())}"
     returns = parsed.returns.description if parsed.returns else None
     kept = {section.key for section in _MORE_SECTIONS}
     sections = [
@@ -40,9 +57,9 @@ def document(function: Callable[..., object]) -> Documentation:
         for item in parsed.meta
         if item.args and item.args[0] in kept
     ]
-    paragraphs = [parsed.long_description or "", *sections]
+    paragraphs = [rest, *sections]
     return Documentation(
-        title=(parsed.short_description or "").strip(),
+        title=title.strip(),
         description="\n\n".join(part for part in paragraphs if part).strip(),
         parameters={item.arg_name: (item.description or "").strip() for item in parsed.params},
         returns=(returns or "").strip(),

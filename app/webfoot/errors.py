@@ -16,6 +16,7 @@ Error                        the base; `except webfoot.Error` catches every one
     └── UdfTimeout      504  the UDF ran longer than it may
 
 DefinitionError (TypeError)  the author's signature or options are wrong; raised at import only
+SettingsError (ValueError)   a setting has a value that it cannot have; raised at start only
 """
 
 from __future__ import annotations

@@ -404,8 +404,8 @@ def _strict_scalar(annotation: Any, name: str) -> Any:
         return annotation
     raise DefinitionError(
         f"{name} has the type {_type_name(annotation)}, which cannot come from a URL; use int,"
-        " float, bool, str, date, datetime, time, timedelta, Decimal, UUID, Literal, an Enum, a list of"
-        " these, a dict or a pydantic model"
+        " float, bool, str, date, datetime, time, timedelta, Decimal, UUID, Literal, an Enum, a"
+        " list of these, a dict or a pydantic model"
     )
 
 
@@ -440,7 +440,7 @@ def _one_of(annotation: Any) -> Any:
                 f"Literal[{value}] holds a member of an Enum; use the Enum, or its values"
             )
     by_text = {
-        str(value).lower() if value in (True, False) else str(value): value for value in values
+        str(value).lower() if isinstance(value, bool) else str(value): value for value in values
     }
     # A text that is itself a value stands for no other.
     by_text |= {value: value for value in values if isinstance(value, str)}
@@ -535,7 +535,7 @@ def _describe(
     return Parameter(
         name=parameter.name,
         type=_type_name(annotation),
-        required=parameter.default is parameter.empty,
+        required=parameter.name not in defaults,
         default=own.get("default"),
         help=help_texts.get(parameter.name, ""),
         schema=own,
@@ -583,7 +583,9 @@ def _printable(value: Any, limit: int = 200) -> Any:
     """What of a value fits into a message and into JSON."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63:
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
         return value
     try:
         text = _encodable(str(value))

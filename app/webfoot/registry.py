@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
+import io
 import linecache
 import re
 import threading
@@ -14,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from webfoot import sources
-from webfoot.definition import Udf, definition_of
+from webfoot.definition import ATTRIBUTE, Udf, definition_of
 from webfoot.errors import UdfNotFound, UdfUnavailable
-from webfoot.sources import Code
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from webfoot.sources import Code
 
 _DEFINED = re.compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 # Imports change `sys.modules`, which all threads share.
@@ -80,7 +83,7 @@ class Registry(Mapping[str, Udf]):
 
 
 def load(code: Code) -> Registry:
-    """Import every file of `code` and collect its UDFs; a broken file is a problem, not an error."""
+    """Import every file of `code` and collect its UDFs; a broken file is a problem, no error."""
     found: dict[str, list[tuple[str, Udf]]] = {}
     problems = []
     with _IMPORTING:
@@ -93,6 +96,7 @@ def load(code: Code) -> Registry:
             if isinstance(module, Problem):
                 problems.append(module)
                 continue
+            problems.extend(_misplaced(file, module))
             for udf in _udfs_of(module):
                 found.setdefault(udf.name, []).append((file, udf))
     udfs = {}
@@ -114,7 +118,11 @@ def _import(code: Code, file: str, module_name: str) -> ModuleType | Problem:
     except BaseException as error:  # noqa: BLE001  # an author's file may raise anything
         message = f"{type(error).__name__}: {error}"
         if isinstance(error, SyntaxError):
-            message = f"{type(error).__name__}: {error.msg} (line {error.lineno})"
+            # It may be the fault of a file that this one imports.
+            elsewhere = error.filename not in (None, str(code.root / file))
+            place = f"{Path(str(error.filename)).name}, " if elsewhere else ""
+            where = f" ({place}line {error.lineno})" if error.lineno else ""
+            message = f"{type(error).__name__}: {error.msg}{where}"
         return _problem(code, file, message, author_traceback(error, code))
 
 
@@ -125,10 +133,23 @@ def _problem(code: Code, file: str, message: str, trace: str = "") -> Problem:
 
 def _udfs_of(module: ModuleType) -> Iterator[Udf]:
     """The UDFs that `module` defines itself: what it imported belongs to another file."""
-    for value in vars(module).values():
-        udf = definition_of(value)
+    # By identity: a UDF that has a second name there is one all the same.
+    own = {id(value): definition_of(value) for value in vars(module).values()}
+    for udf in own.values():
         if udf is not None and udf.function.__module__ == module.__name__:
             yield udf
+
+
+def _misplaced(file: str, module: ModuleType) -> Iterator[Problem]:
+    """The functions that another decorator hides: a run would go past that decorator."""
+    for name, value in vars(module).items():
+        record = getattr(value, "__dict__", {}).get(ATTRIBUTE)
+        if isinstance(record, Udf) and definition_of(value) is None and name == record.name:
+            message = (
+                f"{name!r} (line {record.line}) has a decorator above @udf, which a run would not"
+                " go through; put @udf on top"
+            )
+            yield Problem(file, message, "", (name,))
 
 
 def _clash(name: str, places: list[tuple[str, Udf]]) -> Problem:
@@ -141,12 +162,22 @@ def author_traceback(error: BaseException, code: Code) -> str:
     # A file saved since then would otherwise show lines of a version that did not run.
     for file, content in code.files.items():
         path = str(code.root / file)
-        lines = content.decode(errors="replace").splitlines(keepends=True)
+        lines = io.StringIO(_decode(content)).readlines()
         linecache.cache[path] = (len(content), None, lines, path)
     whole = traceback.TracebackException.from_exception(error)
-    current: traceback.TracebackException | None = whole
-    while current is not None:
+    waiting: list[traceback.TracebackException | None] = [whole]
+    while waiting:
+        current = waiting.pop()
+        if current is None:
+            continue
         own = [frame for frame in current.stack if Path(frame.filename).is_relative_to(code.root)]
         current.stack = traceback.StackSummary.from_list(own)
-        current = current.__cause__ or current.__context__
+        waiting += [current.__cause__, current.__context__, *(current.exceptions or ())]
     return "".join(whole.format()).strip()
+
+
+def _decode(content: bytes) -> str:
+    try:
+        return importlib.util.decode_source(content)
+    except (SyntaxError, ValueError):  # It has no such encoding.
+        return content.decode(errors="replace")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import platformdirs
 
 from webfoot import quantities
 from webfoot.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 PREFIX = "WEBFOOT_"
 
@@ -49,8 +51,8 @@ def _cores() -> int:
 class Settings:
     """How a server behaves. Each field is also `WEBFOOT_` and its name, in capitals."""
 
-    folder: Path = _setting(Path("udfs"), Path, "The folder of UDF files.")
-    store: Path = _setting(
+    folder: Path = _setting(Path("udfs"), Path, "The folder of UDF files.")  # noqa: RUF009  # it is a field
+    store: Path = _setting(  # noqa: RUF009  # it is a field
         Path(platformdirs.user_cache_dir("webfoot", appauthor=False)) / "store",
         Path,
         "Where results are kept; servers that share it share results.",
@@ -64,13 +66,14 @@ class Settings:
     workers: int = _setting(_cores(), _read_count, "How many UDFs run at once.")
     queue: int = _setting(256, _read_count, "How many calls may wait before the answer is 503.")
     timeout: float = _setting(
-        120.0, quantities.seconds, "How long a run may take, unless its UDF says otherwise."
+        120.0, quantities.timeout, "How long a run may take, unless its UDF says otherwise."
     )
     memory: int = _setting(
         2 * 10**9, quantities.size, "How much memory a run may use, unless its UDF says otherwise."
     )
-    # Ten minutes: long enough that a person who explores a table, or a dashboard that draws it with
-    # several queries, pays for one run; short enough that a UDF over changing data surprises nobody.
+    # Ten minutes: long enough that a person who explores a table, or a dashboard that draws it
+    # with several queries, pays for one run; short enough that a UDF over changing data surprises
+    # nobody.
     cache: float = _setting(
         600.0, quantities.seconds, "How long a result is fresh, unless its UDF says otherwise."
     )
@@ -79,11 +82,15 @@ class Settings:
         False, _read_bool, "Whether errors and run records show the author's traceback and output."
     )
     duckdb_errors: bool = _setting(
-        True, _read_bool, "Whether DuckDB is told errors inside a Parquet file, where it shows them."
+        True,
+        _read_bool,
+        "Whether DuckDB is told errors inside a Parquet file, where it shows them.",
     )
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ, **given: Any) -> Settings:
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, **given: Any
+    ) -> Settings:
         """Read the settings that the environment has; `given` ones win.
 
         Raises:

@@ -1,7 +1,8 @@
 """A folder of UDF files as one frozen snapshot: what is imported is exactly what was hashed.
 
-The folder is mounted as a synthetic package, without touching `sys.path`; its modules are made from
-the snapshot's bytes, so a file saved in the middle of an import cannot mix two versions of the code.
+The folder is mounted as a synthetic package, without touching `sys.path`; its modules are made
+from the snapshot's bytes, so a file saved in the middle of an import cannot mix two versions of the
+code.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import base64
 import hashlib
 import importlib.abc
 import importlib.util
+import keyword
 import sys
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import CodeType, ModuleType
 
 _DEFAULT_PACKAGE = "udfs"
+_IMPORTERS = ("__import__", "import_module")
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ class Code:
 
     def _files_of(self, name: str) -> Iterator[str]:
         """The files that importing `name` runs: its module, and each package above it."""
+        if name.endswith(".*"):
+            # A package's `__all__` may name any file below it.
+            yield from (f for module, f in self.modules.items() if module.startswith(name[:-1]))
         parts = name.split(".")
         for length in range(1, len(parts) + 1):
             file = self.modules.get(".".join(parts[:length]))
@@ -122,11 +127,21 @@ def _imported_names(node: ast.AST, home: str) -> Iterator[str | None]:
             base = ".".join((*above, base) if base else above)
         yield base
         yield from (f"{base}.{alias.name}" for alias in node.names)
+        if any(alias.name in _IMPORTERS and alias.asname for alias in node.names):
+            yield None
     elif isinstance(node, ast.Call):
         called = node.func.attr if isinstance(node.func, ast.Attribute) else None
         called = node.func.id if isinstance(node.func, ast.Name) else called
-        if called in ("__import__", "import_module"):
-            yield None
+        if called in _IMPORTERS:
+            yield _literal_name(node)
+
+
+def _literal_name(call: ast.Call) -> str | None:
+    """The module that `import_module("…")` names, unless only a run can tell."""
+    match call.args:
+        case [ast.Constant(value=str(name))] if not (name.startswith(".") or call.keywords):
+            return name
+    return None
 
 
 def to_message(code: Code) -> dict[str, Any]:
@@ -155,32 +170,39 @@ def read(folder: Path) -> Code:
     root = folder.resolve(strict=True)
     if not root.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give the folder that it is in")
-    files = {}
+    files, refused = {}, {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).parts
         if any(part.startswith(".") or part == "__pycache__" for part in parts):
             continue
-        try:
-            files["/".join(parts)] = path.read_bytes()
-        except FileNotFoundError:  # Removed since it was listed, or a link to nowhere.
+        if not path.is_file():  # A folder, or a link to nowhere.
             continue
-    return Code(root, _package_name(root), files)
+        file = "/".join(parts)
+        try:
+            files[file] = path.read_bytes()
+        except FileNotFoundError:  # Removed since it was listed.
+            continue
+        except OSError as error:
+            files[file] = b""
+            refused[file] = f"it cannot be read: {error.strerror}"
+    return Code(root, _package_name(root), files, refused)
 
 
 def _package_name(root: Path) -> str:
     """The folder's own name, unless that is no name for a package or already names another."""
     name = root.name
-    if not name.isidentifier() or name in sys.stdlib_module_names or name == "webfoot":
+    if not name.isidentifier() or keyword.iskeyword(name):
         return _DEFAULT_PACKAGE
-    known = sys.modules.get(name)
-    if known is not None and isinstance(known.__spec__, _MountedSpec):
-        return name
+    if name in sys.stdlib_module_names or name == "webfoot":
+        return _DEFAULT_PACKAGE
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        spec = None
-    homes = {Path(place).resolve() for place in (spec.submodule_search_locations or ())} if spec else {root}
-    return name if homes <= {root} else _DEFAULT_PACKAGE
+        return name if name not in sys.modules else _DEFAULT_PACKAGE
+    if spec is None or isinstance(spec, _MountedSpec):
+        return name
+    homes = {Path(place).resolve() for place in spec.submodule_search_locations or ()}
+    return name if homes == {root} else _DEFAULT_PACKAGE
 
 
 class _MountedSpec(ModuleSpec):
@@ -198,13 +220,16 @@ class _Finder(importlib.abc.MetaPathFinder):
             self.packages |= {".".join(parts[:length]) for length in range(1, len(parts))}
 
     def find_spec(
-        self, fullname: str, path: object = None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: object = None,  # noqa: ARG002  # importlib gives it
+        target: ModuleType | None = None,  # noqa: ARG002  # importlib gives it
     ) -> ModuleSpec | None:
         file = self.code.modules.get(fullname)
         if file is None and fullname not in self.packages:
             return None
         loader = _Loader(self.code, file)
-        is_package = file is None or file.endswith("__init__.py")
+        is_package = loader.is_package(fullname)
         origin = None if file is None else str(self.code.root / file)
         spec = _MountedSpec(fullname, loader, origin=origin, is_package=is_package)
         spec.has_location = origin is not None
@@ -218,25 +243,31 @@ class _Loader(importlib.abc.InspectLoader):
         self.code = code
         self.file = file
 
-    def get_source(self, fullname: str) -> str:
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002  # importlib gives it
         content = b"" if self.file is None else self.code.files[self.file]
         return importlib.util.decode_source(content)
 
-    def get_code(self, fullname: str) -> CodeType:
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002  # importlib gives it
         path = "<package>" if self.file is None else str(self.code.root / self.file)
         content = b"" if self.file is None else self.code.files[self.file]
         return compile(content, path, "exec", dont_inherit=True)
 
-    def is_package(self, fullname: str) -> bool:
-        return self.file is None or self.file.endswith("__init__.py")
+    def is_package(self, fullname: str) -> bool:  # noqa: ARG002  # importlib gives it
+        return self.file is None or Path(self.file).name == "__init__.py"
 
     def exec_module(self, module: ModuleType) -> None:
+        reason = self.code.refused.get(self.file or "")
+        if reason is not None:
+            raise ImportError(f"{self.file} is not imported: {reason}")
         exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102
 
 
 def mount(code: Code) -> None:
     """Make the snapshot importable under its package name, in place of an earlier one."""
     unmount(code.package)
+    # Somebody may have imported the folder the common way: those modules are not this snapshot.
+    for name in [name for name in list(sys.modules) if name.split(".")[0] == code.package]:
+        del sys.modules[name]
     sys.meta_path.insert(0, _Finder(code))
 
 
@@ -247,6 +278,6 @@ def unmount(package: str) -> None:
         for finder in sys.meta_path
         if not (isinstance(finder, _Finder) and finder.code.package == package)
     ]
-    for name in [name for name in sys.modules if name.split(".")[0] == package]:
-        if isinstance(sys.modules[name].__spec__, _MountedSpec):
+    for name in [name for name in list(sys.modules) if name.split(".")[0] == package]:
+        if isinstance(getattr(sys.modules[name], "__spec__", None), _MountedSpec):
             del sys.modules[name]

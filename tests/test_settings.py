@@ -1,0 +1,119 @@
+"""Each setting is a variable; a variable that is no setting is an error."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from webfoot.errors import SettingsError
+from webfoot.settings import PREFIX, Settings
+
+# One text per setting, none of which means the default.
+TEXTS: dict[str, tuple[str, object]] = {
+    "folder": ("my/udfs", Path("my/udfs")),
+    "store": ("/srv/store", Path("/srv/store")),
+    "store_size": ("1.5GB", 1_500_000_000),
+    "runner": ("inline", "inline"),
+    "workers": ("97", 97),
+    "queue": ("3", 3),
+    "timeout": ("1m30s", 90.0),
+    "memory": ("512MB", 512_000_000),
+    "cache": ("forever", math.inf),
+    "reload": ("on", True),
+    "debug": ("true", True),
+    "duckdb_errors": ("no", False),
+}
+NAMES = [item.name for item in fields(Settings)]
+
+
+def test_the_table_here_has_every_setting() -> None:
+    assert set(NAMES) <= set(TEXTS), "add the new setting to TEXTS"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_setting_reads_from_its_variable(name: str) -> None:
+    text, value = TEXTS[name]
+    settings = Settings.from_environment({PREFIX + name.upper(): text})
+    assert getattr(settings, name) == value != getattr(Settings(), name)
+    others = {other for other in NAMES if getattr(settings, other) != getattr(Settings(), other)}
+    assert others == {name}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_setting_says_what_it_is_for(name: str) -> None:
+    (setting,) = (item for item in fields(Settings) if item.name == name)
+    assert setting.metadata["help"].endswith(".")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_variable_means_the_default(name: str) -> None:
+    assert Settings.from_environment({PREFIX + name.upper(): ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("WEBFOOT_STORE_SIZE", "big", "a size is written like '512MB'"),
+        ("WEBFOOT_STORE_SIZE", "0", "a size must be positive"),
+        ("WEBFOOT_RUNNER", "threads", "choose processes or inline"),
+        ("WEBFOOT_WORKERS", "0", "write a whole number, 1 or more"),
+        ("WEBFOOT_WORKERS", "-1", "write a whole number, 1 or more"),
+        ("WEBFOOT_WORKERS", "two", "write a whole number, 1 or more"),
+        ("WEBFOOT_WORKERS", "²", "write a whole number, 1 or more"),
+        ("WEBFOOT_QUEUE", "1.5", "write a whole number, 1 or more"),
+        ("WEBFOOT_TIMEOUT", "soon", "a duration is written like '30s'"),
+        ("WEBFOOT_TIMEOUT", "0", "a timeout must be above 0"),
+        ("WEBFOOT_MEMORY", "-5MB", "a size is written like"),
+        ("WEBFOOT_CACHE", "-1", "a duration is written like"),
+        ("WEBFOOT_RELOAD", "maybe", "write true or false"),
+        ("WEBFOOT_DEBUG", "2", "write true or false"),
+        ("WEBFOOT_DUCKDB_ERRORS", "off ", "write true or false"),
+    ],
+)
+def test_a_bad_value_names_its_variable(variable: str, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({variable: text})
+    assert str(caught.value).startswith(f"{variable}: ")
+    assert message in str(caught.value)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["WEBFOOT_WORKER", "WEBFOOT_folder", "WEBFOOT_"])
+def test_a_variable_that_is_no_setting_is_named(variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{variable} is no setting; known: WEBFOOT_FOLDER, "):
+        Settings.from_environment({variable: "1"})
+
+
+def test_variables_of_others_are_nobody_s_business() -> None:
+    assert Settings.from_environment({"PATH": "/bin", "MYWEBFOOT_X": "1"}) == Settings()
+
+
+def test_what_is_given_wins_and_none_is_not_given() -> None:
+    environment = {"WEBFOOT_WORKERS": "3", "WEBFOOT_QUEUE": "4"}
+    settings = Settings.from_environment(environment, workers=5, queue=None)
+    assert (settings.workers, settings.queue) == (5, 4)
+
+
+def test_the_process_s_environment_is_read_when_none_is_given() -> None:
+    code = "from webfoot.settings import Settings; print(Settings.from_environment().workers)"
+    environment = {**os.environ, "WEBFOOT_WORKERS": "97"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "97"
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().workers = 5  # type: ignore[misc]  # what is refused
+
+
+def test_results_are_kept_in_the_user_s_cache_not_in_the_working_folder() -> None:
+    assert Settings().store.is_absolute()
+    assert Settings().workers >= 1
