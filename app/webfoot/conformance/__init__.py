@@ -1,7 +1,7 @@
 """Checks whether a Parquet URL, on any server, behaves as the programs that read it need.
 
 `python -m webfoot.conformance URL` prints a table; `check` gives the same findings to a program.
-The file is downloaded about fifteen times: take a small one.
+The file is downloaded about twelve times: take a small one.
 
 A required check names the clients that fail without it, or may read mixed bytes; without a
 recommended one they are slower or less sure. `CHECKS` has them all, in the order of the table.
@@ -139,6 +139,6 @@ def _verdict(one: Check, probe: Probe) -> Verdict:
         return one.run(probe)
     except NotApplicableError as exc:
         return Verdict("skip", f"Not applicable: {exc}.")
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+    except httpx.HTTPError as exc:
         seen = f"{type(exc).__name__}: {exc}"
         return Verdict("fail", f"The server could not be asked ({seen}): see its log.")

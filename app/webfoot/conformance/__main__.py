@@ -45,7 +45,7 @@ class _NothingToCheckError(click.ClickException):
 def main(url: str, headers: Sequence[str], timeout_s: float, *, as_json: bool) -> None:
     """Check that the Parquet file at URL suits DuckDB, Polars, fsspec and browsers.
 
-    The file is downloaded about fifteen times: take a small one. If pages of certain origins only
+    The file is downloaded about twelve times: take a small one. If pages of certain origins only
     may read it, name one: -H 'Origin: https://my.page'.
 
     Exits with 0 if every required check passes, 1 if one fails, 2 if there is nothing to check.
@@ -112,8 +112,8 @@ def _print(url: str, findings: Sequence[Finding]) -> None:
     counts = Counter(finding.outcome for finding in findings)
     console.print(Text(", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLES)))
     for client, faults in _faults(findings).items():
-        said = f"needs {', '.join(faults)}" if faults else "suits"
-        console.print(Text(f"  {client:<12} {said}", "red" if faults else "green"))
+        said = f"unmet: {', '.join(faults)}" if faults else "suits"
+        console.print(Text(f"  {client:<12} {said}", "red" if faults else "green"), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from webfoot.conformance.probe import (
     NOT_MODIFIED,
-    OK,
     PARTIAL,
     NotApplicableError,
     Probe,
@@ -105,14 +104,12 @@ def if_none_match(probe: Probe) -> Verdict:
     """A file we have is not sent again, but named again."""
     headers = {"If-None-Match": probe.etag}
     verdict = _unmodified(probe, headers)
-    if verdict.outcome != "pass":
-        return verdict
-    stray = stray_bytes(probe, "GET", headers)
-    return judge(
-        not stray,
-        f"304 was followed by {f'at least {stray}' if stray else 'no'} bytes of body",
-        "send the header only, or the next answer on that connection is garbage",
-    )
+    with suppress(NotApplicableError):
+        if verdict.outcome == "pass" and (stray := stray_bytes(probe, "GET", headers)):
+            seen = f"304 was followed by at least {stray} bytes of body"
+            cure = "send the header only, or the next answer on that connection is garbage"
+            return judge(ok=False, seen=seen, cure=cure)
+    return verdict
 
 
 def if_none_match_forms(probe: Probe) -> Verdict:
@@ -159,12 +156,13 @@ def repeat(probe: Probe) -> Verdict:
     """
     again = probe.get()
     same = again.body == probe.whole.body
-    tags = (probe.whole.headers.get("ETag"), again.headers.get("ETag"))
+    tags = {reply.headers.get("ETag") for reply in (probe.whole, again)}
     if not same and "no-store" in str(again.headers.get("Cache-Control", "")).lower():
         raise NotApplicableError("two GETs gave other bytes, as Cache-Control: no-store allows")
     return judge(
-        again.status == OK and same and tags[0] == tags[1],
-        f"A second GET gave {'the same' if same else 'other'} bytes, ETags {tags[0]} and {tags[1]}",
+        again.status == probe.whole.status and same and len(tags) == 1,
+        f"A second GET gave {'the same' if same else 'other'} bytes, "
+        f"{probe.whole.field('ETag')}, then {again.field('ETag')}",
         "keep a result for as long as its ETag is known, or no ranged read can be right",
     )
 

@@ -109,27 +109,24 @@ def get_parquet(probe: Probe) -> Verdict:
 
 def get_length(probe: Probe) -> Verdict:
     """Content-Length is the length of the body."""
-    seen = probe.whole.headers.get("Content-Length")
-    if probe.whole.broken:
-        return judge(
-            ok=False,
-            seen=f"Content-Length {seen!r}, but {probe.size} bytes came ({probe.whole.broken})",
-            cure="count the bytes that are sent",
-        )
-    if seen is None:
+    seen, broken = probe.whole.headers.get("Content-Length"), probe.whole.broken
+    if seen is None and not broken:
         return Verdict("warn", "GET gave no Content-Length: send it, or a lost end goes unnoticed.")
     return judge(
         seen == str(probe.size),
-        f"GET gave Content-Length {seen!r} and {probe.size} bytes",
-        "count the bytes that are sent",
+        f"GET gave {probe.whole.field('Content-Length')} and {probe.size} bytes"
+        + (f" ({broken})" if broken else ""),
+        "count the bytes that are sent, and send them all",
     )
 
 
 def get_sized(probe: Probe) -> Verdict:
     """HEAD or, where that does not know it, GET tells the length: fsspec reads nothing without."""
-    replies = {"HEAD": probe.cold, "GET": probe.whole}
+    replies = {"GET": probe.whole}
+    if probe.cold.status == OK:
+        replies["HEAD"] = probe.cold
     return judge(
-        any("Content-Length" in reply.headers for reply in replies.values() if reply.status == OK),
+        any("Content-Length" in reply.headers for reply in replies.values()),
         "; ".join(
             f"{method} gave {one.field('Content-Length')}" for method, one in replies.items()
         ),

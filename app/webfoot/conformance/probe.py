@@ -66,14 +66,17 @@ class Reply:
         headers: The header fields.
         body: As many bytes as came.
         broken: Why the answer ended early, or nothing.
-        url: Where it came from, after redirects.
+        request: What was asked last, after redirects.
+        target: What would be asked next, if redirects were followed. The library has left out
+            what another host must not see.
     """
 
     status: int = 0
     headers: httpx.Headers = field(default_factory=httpx.Headers)
     body: bytes = b""
     broken: str = ""
-    url: httpx.URL | None = None
+    request: httpx.Request | None = None
+    target: httpx.Request | None = None
 
     def __str__(self) -> str:
         return str(self.status) if self.status else f"no answer ({self.broken})"
@@ -147,14 +150,17 @@ def ask(
     Raises:
         httpx.HTTPError: If no connection could be made, or redirects never end.
     """
-    request = client.build_request(
-        method, url, headers=dict(headers or {}), extensions=dict(extensions or {})
-    )
-    given = headers or {}
+    given = dict(headers or {})
+    request = client.build_request(method, url, headers=given, extensions=dict(extensions or {}))
     if "Accept-Encoding" not in given:
         request.headers.pop("Accept-Encoding", None)
     if method == "HEAD" or any(name.startswith("If-") for name in given):
         request.headers["Connection"] = given.get("Connection", "close")
+    return send(client, request, follow=follow)
+
+
+def send(client: httpx.Client, request: httpx.Request, *, follow: bool) -> Reply:
+    """Send a request that is made already, and read the whole answer."""
     try:
         response = client.send(request, stream=True, follow_redirects=follow)
     except _BROKEN as exc:
@@ -167,7 +173,14 @@ def ask(
         broken = _reason(exc)
     finally:
         response.close()
-    return Reply(response.status_code, response.headers, bytes(body), broken, response.url)
+    return Reply(
+        status=response.status_code,
+        headers=response.headers,
+        body=bytes(body),
+        broken=broken,
+        request=response.request,
+        target=response.next_request,
+    )
 
 
 def stray_bytes(probe: Probe, method: str, headers: Mapping[str, str] | None = None) -> int:
@@ -180,13 +193,13 @@ def stray_bytes(probe: Probe, method: str, headers: Mapping[str, str] | None = N
         NotApplicableError: If no such connection can be made, as in process or behind a proxy, or
             if the answer there may have a body.
     """
-    request = probe.client.build_request(
-        method, probe.whole.url or probe.url, headers={**(headers or {}), "Connection": "close"}
-    )
-    lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), request.url.raw_path)]
-    lines += [b"%b: %b" % pair for pair in request.headers.raw]
-    secure = request.url.scheme == "https"
-    host, port = request.url.host, request.url.port or (443 if secure else 80)
+    assert probe.whole.request is not None, "`observe` lets no other answer through"
+    url, fields = probe.whole.request.url, probe.whole.request.headers.copy()
+    fields.update({**(headers or {}), "Connection": "close"})
+    lines = [b"%b %b HTTP/1.1" % (method.encode("ascii"), url.raw_path)]
+    lines += [b"%b: %b" % pair for pair in fields.raw]
+    secure = url.scheme == "https"
+    host, port = url.host, url.port or (443 if secure else 80)
     try:
         with (
             socket.create_connection((host, port), WIRE_TIMEOUT_S) as plain,
