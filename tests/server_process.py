@@ -1,0 +1,133 @@
+"""A real `webfoot serve`, as users start it: a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import duckdb
+import httpx
+
+from webfoot.database import load_httpfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+# Starting and stopping take a second or two; only a hang takes as long as this.
+_PATIENCE_S = 40.0
+_ADDRESS = re.compile(r" on http://localhost:(\d+)")
+_ACCESS = re.compile(r'"(\w+) (\S+) HTTP/1\.1" (\d+)')
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs.
+
+    Args:
+        url: Its address, without a slash at its end.
+        folder: Its UDFs.
+        store: Its results.
+        output: The file that has what it printed.
+        process: Its process.
+    """
+
+    url: str
+    folder: Path
+    store: Path
+    output: Path
+    process: subprocess.Popen[bytes]
+
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self.output.read_text()
+
+    def requests(self, part: str = "") -> list[tuple[str, int]]:
+        """Method and status of each request so far whose path contains `part`, in order."""
+        found = _ACCESS.findall(self.printed())
+        return [(method, int(status)) for method, path, status in found if part in path]
+
+    def executions(self, what: str | None = None) -> int:
+        """How often UDFs have noted `what`, or anything; see `COUNT`."""
+        counts = self.folder.parent / "counts.txt"
+        noted = counts.read_text().splitlines() if counts.exists() else []
+        return len(noted) if what is None else noted.count(what)
+
+
+# For UDF files: `count(text)` notes an execution where `Server.executions` finds it.
+COUNT = """
+from pathlib import Path
+
+def count(what):
+    with (Path(__file__).parents[1] / "counts.txt").open("a") as file:
+        file.write(f"{what}\\n")
+"""
+
+
+def write_udfs(parent: Path, **files: str) -> Path:
+    """Make a folder `udfs` with these files in it, each given by its name without `.py`."""
+    folder = parent / "udfs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(dedent(text))
+    return folder
+
+
+@contextlib.contextmanager
+def serve(
+    folder: Path,
+    *options: str,
+    store: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Iterator[Server]:
+    """Serve `folder` until the end of the block."""
+    store = store or folder.parent / "store"
+    output = folder.parent / f"output-{time.monotonic_ns()}.txt"
+    command = [sys.executable, "-m", "webfoot", "serve", str(folder), "--port", "0"]
+    with (
+        output.open("wb") as file,
+        subprocess.Popen(
+            [*command, "--store", str(store), "--workers", "2", *options],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+        ) as process,
+    ):
+        try:
+            url = _wait_until_ready(process, output)
+            yield Server(url, folder, store, output, process)
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], output: Path) -> str:
+    patient_until = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < patient_until and process.poll() is None:
+        address = _ADDRESS.search(output.read_text())
+        if address is not None:
+            url = f"http://127.0.0.1:{address[1]}"
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    return url
+        time.sleep(0.02)
+    raise RuntimeError(f"the server did not start: {output.read_text()}")
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A DuckDB of its own that reads URLs; nothing is downloaded."""
+    connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    load_httpfs(connection)
+    return connection

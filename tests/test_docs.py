@@ -1,0 +1,161 @@
+"""The documents are true: their blocks run, and what exists is in them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import duckdb
+import pandas as pd
+import polars as pl
+import pytest
+from tests.server_process import Server, connect, serve, write_udfs
+
+import webfoot
+from webfoot.cli import commands
+from webfoot.settings import PREFIX, Settings
+from webfoot.views import MEDIA_TYPES, OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+_LOCAL = "http://localhost:8000"
+
+
+def blocks(language: str) -> list[str]:
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    return [text for marked, text in fences if marked == language]
+
+
+def written(pattern: str) -> list[str]:
+    """What the README writes as code, in line, and that matches."""
+    return [code for code in re.findall(r"`([^`\n]+)`", README) if re.match(pattern, code)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    parent = tmp_path_factory.mktemp("docs")
+    shutil.copytree(ROOT / "udfs", parent / "udfs", ignore=shutil.ignore_patterns("__pycache__"))
+    with serve(parent / "udfs") as running:
+        yield running
+
+
+@pytest.fixture
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect() as connection:
+        yield connection
+
+
+def test_the_first_runnable_block_is_on_the_first_screen() -> None:
+    assert README.splitlines().index("```sh") < 15
+
+
+@pytest.mark.parametrize("block", blocks("sh"))
+def test_every_shell_block_names_a_make_target(block: str) -> None:
+    for line in block.splitlines():
+        command, target = line.split()
+        assert command == "make"
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", blocks("sql"))
+def test_every_sql_block_gives_rows(
+    block: str, server: Server, con: duckdb.DuckDBPyConnection
+) -> None:
+    assert con.execute(block.replace(_LOCAL, server.url)).fetchall()
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_every_python_block_is_a_udf_that_serves(block: str, tmp_path: Path) -> None:
+    with serve(write_udfs(tmp_path, squares=block)) as running:
+        assert pd.read_csv(f"{running.url}/udfs/squares.csv?rows=3")["square"].tolist() == [0, 1, 4]
+
+
+def test_the_readers_in_the_table_read(server: Server, con: duckdb.DuckDBPyConnection) -> None:
+    delays = f"{server.url}/udfs/delays"
+    (sql,) = written("FROM 'http.*month=1")
+    rows = con.execute(sql.replace(_LOCAL, server.url)).fetchall()
+    (curl,) = written("curl 'http")
+    command = shlex.split(curl.replace(_LOCAL, server.url))
+    text = subprocess.run([*command, "-fsS"], capture_output=True, text=True, check=True).stdout
+    assert written(re.escape(f'pd.read_parquet("{_LOCAL}/udfs/delays.parquet")'))
+    assert written(re.escape(f'pl.read_parquet("{_LOCAL}/udfs/delays.parquet")'))
+    everything = pd.read_parquet(f"{delays}.parquet")
+    assert pl.read_parquet(f"{delays}.parquet").height == len(everything)
+    assert len(rows) == (everything["month"] == 1).sum()
+    assert len(text.splitlines()) == 4
+
+
+def test_the_error_that_the_readme_shows_is_what_duckdb_prints(
+    server: Server, con: duckdb.DuckDBPyConnection
+) -> None:
+    (shown,) = [block for block in blocks("") if "Geoparquet" in block]
+    with pytest.raises(duckdb.InvalidInputException) as caught:
+        con.execute(f"FROM '{server.url}/udfs/contours.parquet?min_elevation=2000'")
+
+    def without_names(text: str) -> str:
+        return re.sub(r"http://[^/]+|[0-9a-f]{16}", "…", text).strip()
+
+    assert without_names(str(caught.value)) == without_names(shown)
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    for item in fields(Settings):
+        assert f"| `{PREFIX}{item.name.upper()}` |" in README
+
+
+def test_every_setting_in_the_readme_exists() -> None:
+    named = set(re.findall(rf"`{PREFIX}(\w+)`", README))
+    assert named == {item.name.upper() for item in fields(Settings)}
+
+
+def test_every_setting_but_the_folder_is_an_option_of_serve() -> None:
+    options = {parameter.name for parameter in commands.commands["serve"].params}
+    # Only whether DuckDB is told errors is left to the environment: nobody types it.
+    assert {item.name for item in fields(Settings)} - options == {"duckdb_errors"}
+
+
+def test_every_command_is_in_the_readme() -> None:
+    for name in commands.commands:
+        assert written(rf"webfoot {name}\b")
+
+
+def test_every_command_in_the_readme_exists() -> None:
+    for code in written("webfoot "):
+        assert isinstance(commands.commands.get(code.split()[1]), click.Command)
+
+
+def test_every_format_and_view_option_is_in_the_readme() -> None:
+    for extension in MEDIA_TYPES:
+        assert re.search(rf"\.{extension}[`?]", README)
+    for option in OPTIONS:
+        assert f"`{option}" in README
+
+
+def test_every_public_name_is_told_in_the_changelog() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert "webfoot.udf" in changelog
+    assert webfoot.__version__ in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_paths_in_the_documents_exist() -> None:
+    for document in ("README.md", "CONTRIBUTING.md"):
+        for path in re.findall(r"\]\(([^):]+)\)", (ROOT / document).read_text()):
+            assert (ROOT / path).exists(), f"{document} links to {path}"
+
+
+def test_python_dash_m_is_the_command() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "webfoot", "--version"], capture_output=True, text=True, check=True
+    )
+    assert webfoot.__version__ in shown.stdout
