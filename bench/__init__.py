@@ -1,0 +1,1 @@
+"""Benchmarks: Webfoot beside its peers, in interleaved rounds on one machine."""
