@@ -1,8 +1,9 @@
-"""The parts of one Webfoot, put together from its settings: for the server, and for the command line."""
+"""The parts of one Webfoot, put together from its settings: for the server and the command line."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,12 @@ from webfoot.runs import Runs
 from webfoot.store.local import LocalStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from webfoot.registry import Registry
     from webfoot.runners import Runner
     from webfoot.settings import Settings
+    from webfoot.sources import Code
     from webfoot.store import Store
 
 
@@ -42,10 +46,11 @@ class Parts:
 
     async def follow_changes(self) -> None:
         """Make every saved file live, for ever."""
-        async for _ in changes(self.settings.folder):
-            loaded = await asyncio.to_thread(load_folder, self.settings)
-            if loaded.code != self.engine.registry.code:
-                await self.engine.use(loaded)
+        async for _ in changes(self.settings.folder.absolute()):
+            with contextlib.suppress(OSError):  # The folder is away for a moment, say.
+                code = await asyncio.to_thread(sources.read, self.engine.registry.code.root)
+                if code.files != self.engine.registry.code.files:
+                    await self.engine.use(await asyncio.to_thread(_load, code, self.settings))
 
     async def close(self) -> None:
         """Stop what runs and clear up."""
@@ -57,24 +62,28 @@ def assemble(settings: Settings) -> Parts:
     """Load the folder and make its engine.
 
     Raises:
-        OSError: If the folder, or the store, cannot be read.
+        OSError: If the folder cannot be read.
+        SettingsError: If the store cannot be used.
     """
     loaded = load_folder(settings)
     store = LocalStore(settings.store, settings.store_size)
-    runner = _make_runner(settings)
-    engine = Engine(loaded, store, runner, Runs(settings.store / "runs"), settings)
+    # In the store's staging area, whatever is left in it goes with this server.
+    runner = _make_runner(settings, store.stage("workers", "temp"))
+    engine = Engine(loaded, store, runner, Runs(settings.store.absolute() / "runs"), settings)
     return Parts(engine, store, settings)
 
 
 def load_folder(settings: Settings) -> Registry:
     """The UDFs of the folder as it is now."""
-    code = sources.read(settings.folder)
-    # Inline, nothing is isolated anyway, and on Lambda a second process would double the cold start.
+    return _load(sources.read(settings.folder), settings)
+
+
+def _load(code: Code, settings: Settings) -> Registry:
+    # Inline, nothing is isolated anyway, and on Lambda a second process would double the start.
     return registry.load(code if settings.runner == "inline" else probe(code))
 
 
-def _make_runner(settings: Settings) -> Runner:
-    temp = settings.store / "temp"
+def _make_runner(settings: Settings, temp: Path) -> Runner:
     if settings.runner == "inline":
         return InlineRunner(settings.workers, temp)
     return ProcessRunner(settings.workers, settings.queue, temp)

@@ -1,6 +1,6 @@
 """Calls become results: one run per call, however many ask for it, in however many processes.
 
-    call → key → is there a fresh entry? → one flight per key → claim in the store → runner → publish
+    call → key → a fresh entry? → one flight per key → claim in the store → runner → publish
 
 Everything here is about *when* to run. What runs, where, and how bytes are kept are other modules'.
 """
@@ -12,7 +12,8 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from webfoot import runs as run_records
 from webfoot.errors import (
@@ -23,7 +24,7 @@ from webfoot.errors import (
     ServerBusy,
     StorageFull,
 )
-from webfoot.results import Call, Failure, Result
+from webfoot.results import Call, Failure, Result, digest
 from webfoot.runners.jobs import UdfJob, ViewJob
 from webfoot.runs import Run
 
@@ -49,6 +50,8 @@ LINGER_S = 5.0
 RANGE_PAUSE_S = 30.0
 # ...and has read all it wants after this time at the latest.
 RANGE_READ_S = 600.0
+# A result whose askers had all gone answers the next to ask, even stale, this long.
+UNCLAIMED_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,17 @@ class _Flight:
     def __init__(self, task: asyncio.Task[Result]) -> None:
         self.task = task
         self.waiting = 0
+        self._ending: asyncio.TimerHandle | None = None
 
-    def cancel_if_abandoned(self) -> None:
-        if self.waiting == 0:
-            self.task.cancel()
+    def join(self) -> None:
+        self.waiting += 1
+        if self._ending is not None:
+            self._ending.cancel()
+
+    def leave(self) -> None:
+        self.waiting -= 1
+        if self.waiting == 0 and not self.task.done():
+            self._ending = asyncio.get_running_loop().call_later(LINGER_S, self.task.cancel)
 
 
 class Engine:
@@ -98,8 +108,8 @@ class Engine:
         self._runner = runner
         self._settings = settings
         self._flights: dict[str, _Flight] = {}
-        # Results of runs whose askers had all gone when they ended: the next to ask takes it.
-        self._unclaimed: set[str] = set()
+        # When runs landed whose askers had all gone: the next to ask takes the result.
+        self._unclaimed: dict[str, float] = {}
 
     async def use(self, registry: Registry) -> None:
         """Answer from now on with these UDFs; runs under way go on with theirs."""
@@ -131,8 +141,12 @@ class Engine:
         return self._settings.cache if udf.options.cache_s is None else udf.options.cache_s
 
     async def stored(self, call: Call, *, ranged: bool = False) -> Result | None:
-        """The result of a call if the store has it; see `result`."""
-        return self._usable(await self._store.find(call.key), ranged=ranged)
+        """The result of a call if the store has it; see `result`.
+
+        Raises:
+            Error: Why the last run failed, if that was a moment ago.
+        """
+        return await self._known(call.key, ranged=ranged)
 
     async def result(
         self, udf: Udf, call: Call, *, ranged: bool = False, rerun: bool = False
@@ -155,7 +169,8 @@ class Engine:
             return Answer(known)
 
         async def make() -> Result:
-            return await self._claimed(call.key, lambda: self._run_udf(udf, call), ranged, began, rerun)
+            run = partial(self._run_udf, udf, call)
+            return await self._claimed(call.key, run, ranged, began, rerun)
 
         result = await self._join(call.key, make)
         return Answer(result, ran=True, waited_s=time.time() - began)
@@ -167,14 +182,13 @@ class Engine:
             return Answer(result)
         key = view.key(result)
         began = time.time()
-        known = self._usable(await self._store.find(key), ranged=False)
+        known = await self._known(key, ranged=False)
         if known is not None:
             return Answer(known)
 
         async def make() -> Result:
-            return await self._claimed(
-                key, lambda: self._write_view(udf, key, result, view), False, began, False
-            )
+            run = partial(self._write_view, udf, key, result, view)
+            return await self._claimed(key, run, False, began, False)
 
         return Answer(await self._join(key, make), ran=True, waited_s=time.time() - began)
 
@@ -184,64 +198,90 @@ class Engine:
         None while ranges of a replaced result may still be read: a new reader is then better served
         with the whole new one than told about ranges that would be the old one's.
         """
-        entry = await self._store.find(call.key)
-        if not isinstance(entry, Result) or not entry.fresh(time.time()) or self._held(entry.before):
+        result = await self._find(call.key)
+        if result is None or not result.fresh(time.time()) or self._held(result.before):
             return None
-        if view.canonical:
-            return entry
-        with contextlib.suppress(InvalidParameters):
-            view.check(entry.columns)
-            derived = await self._store.find(view.key(entry))
-            return derived if isinstance(derived, Result) else None
+        shown: Result | None = result
+        if not view.canonical:
+            shown = None
+            with contextlib.suppress(InvalidParameters):
+                view.check(result.columns)
+                shown = await self._find(view.key(result))
+        return shown if shown is not None and self._there(shown) else None
+
+    async def _find(self, key: str) -> Result | None:
+        """The newest result of `key`, fresh or not, there or evicted."""
+        entry = await self._store.find(key)
+        return entry if isinstance(entry, Result) else None
+
+    async def _known(self, key: str, *, ranged: bool, since: float = -math.inf) -> Result | None:
+        """What answers a new request, if anything; a remembered failure is raised.
+
+        A failure has an entry of its own, so that it takes no result away from those who read it.
+        """
+        result = await self._find(key)
+        if result is not None and result.created > since:
+            if ranged and self._held(result.before):
+                return result.before
+            if self._usable(result, ranged=ranged):
+                self._unclaimed.pop(key, None)
+                return result
+        failure = await self._store.find(_failure_key(key))
+        now = time.time()
+        if (
+            isinstance(failure, Failure)
+            and failure.fresh(now)
+            # A clock that was set back must not prolong it.
+            and failure.created < now + FAILURE_S
+            and failure.created > max(since, result.created if result else since)
+        ):
+            raise Error.from_problem(failure.problem)
         return None
 
-    def _usable(self, entry: Any, *, ranged: bool) -> Result | None:
-        """What `entry` answers a new request with, if anything; a remembered failure is raised."""
-        now = time.time()
-        if isinstance(entry, Failure) and entry.fresh(now):
-            raise Error.from_problem(entry.problem)
-        if not isinstance(entry, Result):
-            return None
-        if ranged and self._held(entry.before):
-            return entry.before
-        exists = self._store.last_used(entry) > 0
-        if exists and (entry.fresh(now) or (ranged and self._held(entry))):
-            return entry
-        if exists and entry.key in self._unclaimed:
-            self._unclaimed.discard(entry.key)
-            return entry
-        return None
+    def _usable(self, result: Result, *, ranged: bool) -> bool:
+        if not self._there(result):
+            return False
+        if result.fresh(time.time()) or (ranged and self._held(result)):
+            return True
+        return time.monotonic() - self._unclaimed.get(result.key, -math.inf) < UNCLAIMED_S
+
+    def _there(self, result: Result) -> bool:
+        return self._store.last_used(result) > 0
 
     def _held(self, result: Result | None) -> bool:
         """Whether somebody may be in the middle of reading ranges of `result`."""
         if result is None:
             return False
         now = time.time()
-        ended = result.created if math.isinf(result.expires) else result.expires
-        return now - self._store.last_used(result) < RANGE_PAUSE_S and now - ended < RANGE_READ_S
+        idle = abs(now - self._store.last_used(result))
+        return idle < RANGE_PAUSE_S and now - result.expires < RANGE_READ_S
 
     async def _join(self, key: str, make: Callable[[], Awaitable[Result]]) -> Result:
         """Wait for the one flight of `key`, which goes on when this request is cancelled."""
-        flight = self._flights.get(key)
+        while (flight := self._flights.get(key)) is not None and flight.task.cancelling():
+            await asyncio.wait([flight.task])  # Too late to join it.
         if flight is None:
             flight = self._flights[key] = _Flight(asyncio.ensure_future(make()))
             flight.task.add_done_callback(lambda _: self._land(key))
-        flight.waiting += 1
+        flight.join()
         try:
             return await asyncio.shield(flight.task)
         except asyncio.CancelledError:
-            if flight.task.cancelled():
-                raise RunCancelled("the run was stopped before it had an answer; try again") from None
+            asker = asyncio.current_task()
+            if flight.task.cancelled() and not (asker and asker.cancelling()):
+                raise RunCancelled("the run was stopped before it ended; try again") from None
             raise
         finally:
-            flight.waiting -= 1
-            if flight.waiting == 0 and not flight.task.done():
-                asyncio.get_running_loop().call_later(LINGER_S, flight.cancel_if_abandoned)
+            flight.leave()
 
     def _land(self, key: str) -> None:
         flight = self._flights.pop(key)
+        now = time.monotonic()
+        landed = {old: at for old, at in self._unclaimed.items() if now - at < UNCLAIMED_S}
+        landed.pop(key, None)
         if not flight.task.cancelled() and flight.task.exception() is None and not flight.waiting:
-            self._unclaimed.add(key)
+            landed[key] = now
+        self._unclaimed = landed
 
     async def _claimed(
         self,
@@ -252,15 +292,19 @@ class Engine:
         rerun: bool,
     ) -> Result:
         """Run, unless another process has done so while this one waited for its turn."""
-        async with self._store.claim(key):
-            entry = await self._store.find(key)
-            if entry is not None and (not rerun or entry.created > began):
-                known = self._usable(entry, ranged=ranged)
-                if known is None and isinstance(entry, Result) and entry.created > began:
-                    known = entry
-                if known is not None:
-                    return known
-            return await run()
+        try:
+            async with self._store.claim(key):
+                since = began if rerun else -math.inf
+                known = await self._known(key, ranged=ranged, since=since)
+                if known is None:
+                    # Stale already, but made since this request was: it was waiting for that run.
+                    result = await self._find(key)
+                    if result is not None and result.created > began and self._there(result):
+                        known = result
+                return known or await run()
+        except StorageFull:
+            await self._store.relieve()
+            raise
 
     async def _run_udf(self, udf: Udf, call: Call) -> Result:
         options = udf.options
@@ -273,10 +317,14 @@ class Engine:
         return await self._run(job, udf, call.key, self.lifetime(udf), call.arguments)
 
     async def _write_view(self, udf: Udf, key: str, result: Result, view: View) -> Result:
+        # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
+        blob = await self._store.open(result)
+        if blob is None:
+            raise ServerBusy("the result was evicted while it was asked for; try again")
+        blob.close()
         source = await self._store.local_path(result)
-        job = ViewJob(
-            view, source, result.columns, self._settings.timeout, self._settings.memory
-        )
+        limits = self._settings.timeout, self._settings.memory
+        job = ViewJob(view, source, result.columns, *limits)
         return await self._run(job, udf, key, math.inf, "")
 
     async def _run(self, job: Job, udf: Udf, key: str, lifetime: float, arguments: str) -> Result:
@@ -284,12 +332,11 @@ class Engine:
         extension = job.view.extension if isinstance(job, ViewJob) else "parquet"
         run = Run(run_records.new_id(), udf.name, arguments, time.time(), 0.0)
         staged = self._store.stage(run.id, extension)
-        earlier = await self._store.find(key)
-        executions = 1 + (earlier.executions if earlier else 0)
+        earlier, failure = await self._find(key), await self._store.find(_failure_key(key))
+        executions = 1 + max(entry.executions if entry else 0 for entry in (earlier, failure))
         try:
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id))
             now = time.time()
-            before = earlier if isinstance(earlier, Result) and earlier.etag != draft.etag else None
             result = Result(
                 key=key,
                 run=run.id,
@@ -302,7 +349,7 @@ class Engine:
                 created=now,
                 expires=now + lifetime,
                 executions=executions,
-                before=replace(before, before=None) if before and self._held(before) else None,
+                before=self._replaced(earlier, draft.etag, now),
             )
             await self._store.publish(result, staged)
         except Error as error:
@@ -315,16 +362,28 @@ class Engine:
             self.runs.record(replace(run, seconds=seconds, rows=result.rows))
         return result
 
+    def _replaced(self, earlier: Result | None, etag: str, now: float) -> Result | None:
+        """What readers of ranges go on with when a result of other bytes takes its place."""
+        if earlier is None:
+            return None
+        if self._held(earlier.before):
+            return earlier.before  # Nobody has begun to read ranges of `earlier` itself.
+        ended = replace(earlier, before=None, expires=min(earlier.expires, now))
+        return ended if ended.etag != etag and self._held(ended) else None
+
     async def _fail(self, error: Error, run: Run, key: str, executions: int) -> None:
         error.udf, error.run = run.udf, run.id
-        if isinstance(error, StorageFull):
-            await self._store.relieve()
         now = time.time()
         problem = error.problem() | {"traceback": error.traceback}
         if isinstance(error, RunError | InvalidParameters) and not isinstance(error, RunCancelled):
-            await self._store.remember(Failure(key, problem, now, now + FAILURE_S, executions))
+            failure = Failure(_failure_key(key), problem, now, now + FAILURE_S, executions)
+            await self._store.remember(failure)
         if not isinstance(error, ServerBusy):
             self.runs.record(replace(run, seconds=now - run.started, problem=problem))
+
+
+def _failure_key(key: str) -> str:
+    return digest("failure", key)
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Try a folder's files in a process of their own, before the server imports them.
 
-A file that raises is harmless: the registry reports it. One that ends the process, or never ends, would
-take the server along; it is found here, and refused by name.
+A file that raises is harmless: the registry reports it. One that ends the process, doubles it, or
+never ends, would take the server along; it is found here, and refused by name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 IMPORT_TIMEOUT_S = 30.0
 # No file is called so: files end in `.py`.
 _DONE = "done"
+# Before a file's name: the paths below a folder do not begin with `/`.
+_FORKED = "/forked/"
+# How long a child that a file forked is given to come back from the import.
+_RETURN_S = 0.2
 
 
 def probe(code: Code, timeout_s: float = IMPORT_TIMEOUT_S) -> Code:
@@ -49,7 +54,7 @@ def probe(code: Code, timeout_s: float = IMPORT_TIMEOUT_S) -> Code:
 def _first_fatal(code: Code, timeout_s: float) -> tuple[str, str] | None:
     """Import all files in a process; the one it died of, and how."""
     reading, writing = os.pipe()
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603  # our own module
         [sys.executable, "-m", "webfoot.probe", str(writing)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -60,28 +65,36 @@ def _first_fatal(code: Code, timeout_s: float) -> tuple[str, str] | None:
         os.close(writing)
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # type: ignore[union-attr]
             stdin.write(json.dumps(sources.to_message(code)).encode())
-        last, hung = _follow(reading, timeout_s)
+        said, hung = _follow(reading, timeout_s)
         os.close(reading)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    if last == _DONE:
+    if not said or said[-1] == _DONE:  # Nothing said: it is not a file's fault.
         return None
+    if said[-1].startswith(_FORKED):
+        file = said[-1].removeprefix(_FORKED)
+        return file, "importing it forks the process; move what does so into the function"
     if hung:
         limit = write_seconds(timeout_s)
-        return last, f"importing it took longer than {limit}; move slow work into the function"
-    return last, "importing it ended the process; move what does so into the function"
+        return said[-1], f"importing it took longer than {limit}; move slow work into the function"
+    return said[-1], "importing it ended the process; move what does so into the function"
 
 
-def _follow(progress: int, timeout_s: float) -> tuple[str, bool]:
-    """The last line that the process wrote, and whether it then hung."""
+def _follow(progress: int, timeout_s: float) -> tuple[list[str], bool]:
+    """The lines that the process wrote, and whether it then hung."""
     text = b""
-    while select.select([progress], [], [], timeout_s)[0]:
+    said: list[str] = []
+    # Until it says something, it only starts: that is no file's time.
+    while select.select([progress], [], [], timeout_s if said else IMPORT_TIMEOUT_S)[0]:
         piece = os.read(progress, 65536)
         text += piece
-        lines = text.decode().split("\n")
-        if not piece or lines[-2:-1] == [_DONE]:
-            return lines[-2] if len(lines) > 1 else _DONE, False
-    return text.decode().split("\n")[-2], True
+        said = text.decode(errors="replace").split("\n")[:-1]
+        for number, line in enumerate(said):
+            if line == _DONE or line.startswith(_FORKED):
+                return said[: number + 1], False
+        if not piece:
+            return said, False
+    return said, True
 
 
 def main() -> None:
@@ -89,12 +102,25 @@ def main() -> None:
     code = sources.from_message(json.load(sys.stdin))
     announced = int(sys.argv[1])
     sources.mount(code)
+    own_pid = os.getpid()
+    forked: list[bool] = []
+    os.register_at_fork(after_in_parent=lambda: forked.append(True))
     for file, module in code.udf_files():
         if file in code.refused:
             continue
         os.write(announced, f"{file}\n".encode())
-        with contextlib.suppress(BaseException):
+        try:
             importlib.import_module(module)
+        except (KeyboardInterrupt, GeneratorExit):
+            os._exit(1)  # The server would take it for a person's Ctrl-C.
+        except BaseException:  # noqa: BLE001, S110  # the registry tells it
+            pass
+        if os.getpid() != own_pid:  # Two servers would be one too many.
+            os.write(announced, f"{_FORKED}{file}\n".encode())
+            os._exit(0)
+        if forked:
+            time.sleep(_RETURN_S)
+            forked.clear()
     os.write(announced, f"{_DONE}\n".encode())
     os._exit(0)  # Threads that a file began must not keep the process.
 

@@ -61,10 +61,13 @@ class Runs:
 
     def record(self, run: Run) -> None:
         """Keep the record of a run; on a full disk it is left out."""
-        with contextlib.suppress(OSError):
-            draft = self._folder / f"{run.id}.tmp"
+        draft = self._folder / f"{run.id}.tmp"
+        try:
             draft.write_text(json.dumps(asdict(run)))
             draft.replace(self._folder / f"{run.id}.json")
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
         self._since_sweep += 1
         if self._since_sweep >= _KEPT // 4:
             self._sweep()
@@ -73,13 +76,14 @@ class Runs:
         """The record of `run`, if it is still kept."""
         if not (run.isascii() and run.isalnum()):
             return None
-        with contextlib.suppress(FileNotFoundError, ValueError):
+        # A TypeError: another version of Webfoot wrote it.
+        with contextlib.suppress(OSError, ValueError, TypeError):
             return Run(**json.loads((self._folder / f"{run}.json").read_bytes()))
         return None
 
     def log(self, run: str) -> str:
         """What `run` printed, at most the first megabyte."""
-        with contextlib.suppress(FileNotFoundError), self.log_path(run).open("rb") as file:
+        with contextlib.suppress(OSError), self.log_path(run).open("rb") as file:
             return file.read(LOG_BYTES).decode(errors="replace")
         return ""
 

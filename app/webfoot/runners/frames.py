@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _LENGTH = struct.Struct("!I")
 LENGTH_BYTES = _LENGTH.size
+# The exit code of a worker that can no longer talk.
+LOST = 77
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
@@ -44,7 +46,12 @@ def length(head: bytes) -> int:
 
 def write_job(job: Job, target: Path, log: Path) -> dict[str, Any]:
     """A job, for a worker that has loaded its code."""
-    message = {"do": "run", "target": str(target), "log": str(log), "memory_bytes": job.memory_bytes}
+    message = {
+        "do": "run",
+        "target": str(target),
+        "log": str(log),
+        "memory_bytes": job.memory_bytes,
+    }
     if isinstance(job, UdfJob):
         return message | {"udf": job.udf.name, "arguments": job.arguments}
     columns = [[column.name, column.type] for column in job.columns]

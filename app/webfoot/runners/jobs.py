@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import inspect
+import os
 import tempfile
 import time
 import typing
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import Error, MemoryExceeded, StorageFull, UdfFailed
 from webfoot.formats import write_view
+from webfoot.quantities import write_size
 from webfoot.registry import author_traceback
 from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from webfoot.results import Column, Draft
     from webfoot.sources import Code
     from webfoot.views import View
+
+
+# An error is told in a response: a megabyte of it helps nobody.
+_MOST_TEXT = 10_000
 
 
 @dataclass(frozen=True)
@@ -79,16 +85,15 @@ def execute(job: Job, target: Path, database: Database) -> Draft:
     Raises:
         Error: Whatever happened, with the author's traceback.
     """
-    started = time.perf_counter()
+    started, own_pid = time.perf_counter(), os.getpid()
     try:
         if isinstance(job, ViewJob):
             with database.connection() as connection:
                 draft = write_view(job.view, job.source, job.columns, target, connection)
         else:
             draft = _call(job, target, database)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        raise
     except BaseException as error:
+        _leave_if_forked(own_pid)
         target.unlink(missing_ok=True)
         raise _as_error(error, job) from error
     return replace(draft, seconds=time.perf_counter() - started)
@@ -102,12 +107,41 @@ def _call(job: UdfJob, target: Path, database: Database) -> Draft:
             if kind == "connection":
                 arguments[name] = connection()
             else:
-                arguments[name] = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        value = job.udf.function(**arguments)
+                arguments[name] = Path(stack.enter_context(_folder_beside(target)))
+        own_pid = os.getpid()
+        try:
+            value = job.udf.function(**arguments)
+        finally:
+            _leave_if_forked(own_pid)
         if inspect.isawaitable(value) or isinstance(value, AsyncIterator):
             value = _wait_for(value, stack.enter_context(asyncio.Runner()))
         batches = to_batches(value, _returns(job.udf), lambda sql: connection().sql(sql))
-        return write(batches, target)
+        return write(replace(batches, stream=_unforked(batches.stream, own_pid)), target)
+
+
+def _folder_beside(target: Path) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder by whose name the runner knows whose it was, if the run is killed."""
+    return tempfile.TemporaryDirectory(
+        prefix=f"{target.stem}-", dir=target.parent, ignore_cleanup_errors=True
+    )
+
+
+def _unforked(items: Iterator[Any], own_pid: int) -> Iterator[Any]:
+    ended = object()
+    while True:
+        try:
+            item = next(items, ended)
+        finally:
+            _leave_if_forked(own_pid)
+        if item is ended:
+            return
+        yield item
+
+
+def _leave_if_forked(own_pid: int) -> None:
+    """End a child that the author's code forked and let return: there is one result to write."""
+    if os.getpid() != own_pid:
+        os._exit(0)
 
 
 def _once(make: typing.Callable[[], Any]) -> typing.Callable[[], Any]:
@@ -151,12 +185,30 @@ def _as_error(error: BaseException, job: Job) -> Error:
     if isinstance(error, Error):
         known = error
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        known = StorageFull(f"the disk is full: {error}")
+        known = StorageFull(f"the disk is full: {_cut(str(error))}")
+    elif os.strerror(errno.ENOSPC) in _text(error):  # DuckDB's errors have no number.
+        known = StorageFull(f"the disk is full: {_cut(_text(error))}")
     elif isinstance(error, MemoryError):
-        known = MemoryExceeded("it ran out of memory", limit_bytes=job.memory_bytes)
+        limit = write_size(job.memory_bytes)
+        known = MemoryExceeded(
+            f"it asked for more memory than the machine has, and may use {limit}; make it yield"
+            f" batches: {_cut(_text(error))}".rstrip(": "),
+            limit_bytes=job.memory_bytes,
+        )
     else:
         # The message of a KeyError, say, means little without its type.
-        known = UdfFailed(f"{type(error).__name__}: {error}".rstrip(": "))
+        known = UdfFailed(_cut(f"{type(error).__name__}: {_text(error)}".rstrip(": ")))
     if isinstance(job, UdfJob):
-        known.traceback = author_traceback(error, job.code)
+        known.traceback = _cut(author_traceback(error, job.code))
     return known
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # an author's class may do anything
+        return ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"

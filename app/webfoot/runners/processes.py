@@ -1,8 +1,8 @@
 """Worker processes on this machine: a run that loops, leaks or crashes harms nothing but itself.
 
-Our own pool, because the known ones lose neighbouring calls when a worker dies, cannot kill one run, or
-speak over the standard output that runs print to. A worker holds one snapshot of the code; when the code
-changes, new workers take over and the old ones finish what they began.
+Our own pool, because the known ones lose neighbouring calls when a worker dies, cannot kill one
+run, or speak over the standard output that runs print to. A worker holds one snapshot of the code;
+when the code changes, new workers take over and the old ones finish what they began.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import uuid
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ from webfoot.runners.jobs import UdfJob
 from webfoot.runs import LOG_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
     from webfoot.registry import Registry
@@ -43,17 +45,24 @@ _KEPT_BYTES = 500_000_000
 _WATCH_S = 0.05
 _WATCH_CHILDREN_EVERY = 20
 _LOAD_TIMEOUT_S = 60
+# A process that closed the conversation has ended by itself within this time, or will not.
+_ENDING_S = 2
+# An answer is a small record: what is longer did not come from our code.
+_MOST_ANSWER = 64_000_000
 
 
-class _Crash(Exception):  # noqa: N818  # a fact about a process, never shown
-    """The worker's end of the conversation closed."""
+class _Crash(Exception):
+    """The worker's end of the conversation closed, or makes no sense."""
 
 
 class _Worker:
     """One process and the conversation with it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], channel: socket.socket, temp: Path
+    ) -> None:
         self.process = process
+        self._temp = temp
         self.runs = 0
         self.digest: str | None = None
         self._channel: socket.socket | None = channel
@@ -61,16 +70,21 @@ class _Worker:
         self._writer: asyncio.StreamWriter | None = None
 
     @classmethod
-    def start(cls, temp: Path) -> _Worker:
+    def start(cls, temps: Path) -> _Worker:
+        # One each: DuckDBs that share a folder overwrite each other's files and crash.
+        temp = temps / uuid.uuid4().hex
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "webfoot.runners.worker", str(theirs.fileno()), str(temp)],
+            worker = [sys.executable, "-m", "webfoot.runners.worker", str(theirs.fileno())]
+            process = subprocess.Popen(  # noqa: S603  # our own module
+                [*worker, str(temp)],
                 stdin=subprocess.DEVNULL,
+                # What threads print after their run: not into what `webfoot run` writes.
+                stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        return cls(process, ours)
+        return cls(process, ours, temp)
 
     async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a message and wait for its answer.
@@ -84,8 +98,10 @@ class _Worker:
             self._writer.write(frames.pack(message))
             await self._writer.drain()
             head = await self._reader.readexactly(frames.LENGTH_BYTES)
+            if frames.length(head) > _MOST_ANSWER:
+                raise _Crash
             return frames.unpack(await self._reader.readexactly(frames.length(head)))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
             raise _Crash from error
 
     def used_bytes(self, *, children: bool) -> int:
@@ -112,13 +128,29 @@ class _Worker:
 
     async def ended(self) -> str:
         """How the process ended, in words."""
-        code = await asyncio.to_thread(self.process.wait)
+        try:
+            code = await asyncio.to_thread(self.process.wait, _ENDING_S)
+        except subprocess.TimeoutExpired:
+            code = frames.LOST
+        if code == frames.LOST:
+            return "its process lost its connection to the server: it closed file descriptors, say"
         if code >= 0:
             return f"its process ended with exit code {code}"
-        name = signal.Signals(-code).name
         if code == -signal.SIGKILL:
-            return f"its process was killed ({name}), most likely because the machine ran out of memory"
-        return f"its process crashed ({name})"
+            return "its process was killed (SIGKILL), most likely as the machine ran out of memory"
+        try:
+            return f"its process crashed ({signal.Signals(-code).name})"
+        except ValueError:  # Real-time signals have no names.
+            return f"its process crashed (signal {-code})"
+
+    def clear_up(self, target: Path | None) -> None:
+        """Wait for the end of a killed process; remove its files, and those beside `target`."""
+        self.process.wait()
+        shutil.rmtree(self._temp, ignore_errors=True)
+        for left in target.parent.glob(f"{target.stem}*") if target else ():
+            shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                left.unlink()
 
 
 def _own_bytes(process: psutil.Process) -> int:
@@ -133,7 +165,7 @@ class ProcessRunner:
     Args:
         workers: How many run at once.
         queue: How many more may wait.
-        temp: Where workers may put temporary files.
+        temp: Where workers may put temporary files, each in a folder of its own.
     """
 
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
@@ -145,7 +177,8 @@ class ProcessRunner:
         self._idle: list[_Worker] = []
         self._alive: set[_Worker] = set()
         self._registry: Registry | None = None
-        self._background: set[asyncio.Task[Any]] = set()
+        self._loading: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def use(self, registry: Registry) -> None:
@@ -157,7 +190,7 @@ class ProcessRunner:
                 self._retire(worker)
         self._fill()
         for _ in range(self._workers):
-            self._spawn(self._load_one(registry))
+            _keep(self._loading, self._load_one(registry))
 
     async def run(self, job: Job, target: Path, log: Path) -> Draft:
         """Run `job` in a worker, which is killed if the job outlives its limits or this call."""
@@ -167,7 +200,8 @@ class ProcessRunner:
             try:
                 answer = await self._supervise(worker, job, target, log)
             finally:
-                self._give_back(worker, answer)
+                _shorten(log, LOG_BYTES)
+                self._give_back(worker, answer, target)
         if "problem" in answer:
             raise Error.from_problem(answer["problem"])
         return frames.read_draft(answer["draft"])
@@ -175,13 +209,11 @@ class ProcessRunner:
     async def close(self) -> None:
         """Kill every worker."""
         self._closed = True
-        for task in self._background:
+        for task in self._loading:
             task.cancel()
-        alive = list(self._alive)
-        for worker in alive:
-            worker.kill()
-        for worker in alive:
-            await asyncio.to_thread(worker.process.wait)
+        for worker in list(self._alive):
+            self._retire(worker)
+        await asyncio.gather(*self._loading, *self._ending, return_exceptions=True)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -216,6 +248,9 @@ class ProcessRunner:
 
     def _pick(self, digest: str | None) -> _Worker:
         """An idle worker that has the code (a view needs none), or an empty one, or a new one."""
+        for worker in [worker for worker in self._idle if worker.process.poll() is not None]:
+            self._idle.remove(worker)  # It died in its sleep: the machine was out of memory, say.
+            self._retire(worker)
         able = [worker for worker in self._idle if digest in (None, worker.digest)]
         able = able or [worker for worker in self._idle if worker.digest is None]
         if not able:
@@ -233,11 +268,12 @@ class ProcessRunner:
                 timeout_s=_LOAD_TIMEOUT_S,
             ) from None
         except _Crash:
-            worker.kill()
             raise UdfCrashed(f"while the UDFs were imported, {await worker.ended()}") from None
         worker.digest = code.digest
 
-    async def _supervise(self, worker: _Worker, job: Job, target: Path, log: Path) -> dict[str, Any]:
+    async def _supervise(
+        self, worker: _Worker, job: Job, target: Path, log: Path
+    ) -> dict[str, Any]:
         asking = asyncio.create_task(worker.ask(frames.write_job(job, target, log)))
         watching = asyncio.create_task(_watch(worker, job.memory_bytes, log))
         try:
@@ -249,17 +285,16 @@ class ProcessRunner:
             if watching.done():
                 limit = write_size(job.memory_bytes)
                 raise MemoryExceeded(
-                    f"it used {write_size(watching.result())} of memory, and may use {limit}; make it"
-                    " yield batches, or raise memory= in @udf",
+                    f"it used {write_size(watching.result())} of memory, and may use {limit}; make"
+                    " it yield batches, or raise memory= in @udf",
                     limit_bytes=job.memory_bytes,
                 )
             raise UdfTimeout(
-                f"it ran longer than {write_seconds(job.timeout_s)}; make it faster, or raise timeout="
-                " in @udf",
+                f"it ran longer than {write_seconds(job.timeout_s)}; make it faster, or raise"
+                " timeout= in @udf",
                 timeout_s=job.timeout_s,
             )
         except _Crash:
-            worker.kill()
             raise UdfCrashed(await worker.ended()) from None
         finally:
             asking.cancel()
@@ -267,18 +302,20 @@ class ProcessRunner:
             with contextlib.suppress(asyncio.CancelledError, _Crash):
                 await asking
 
-    def _give_back(self, worker: _Worker, answer: dict[str, Any] | None) -> None:
+    def _give_back(
+        self, worker: _Worker, answer: dict[str, Any] | None, target: Path | None = None
+    ) -> None:
         worker.runs += 1
         current = self._registry.code.digest if self._registry else worker.digest
         worn = (
             answer is None
-            or answer["left_children"]
+            or answer["spoilt"]
             or answer["used_bytes"] > _KEPT_BYTES
             or worker.runs >= _RUNS_A_WORKER
             or worker.digest not in (None, current)
         )
         if worn or self._closed:
-            self._retire(worker)
+            self._retire(worker, target if answer is None else None)
             self._fill()
         else:
             self._idle.append(worker)
@@ -294,10 +331,10 @@ class ProcessRunner:
         while serving and len(self._alive) <= self._workers:
             self._idle.append(self._start())
 
-    def _retire(self, worker: _Worker) -> None:
+    def _retire(self, worker: _Worker, target: Path | None = None) -> None:
         self._alive.discard(worker)
         worker.kill()
-        self._spawn(asyncio.to_thread(worker.process.wait))
+        _keep(self._ending, asyncio.to_thread(worker.clear_up, target))
 
     async def _load_one(self, registry: Registry) -> None:
         """Load the code into one empty worker, unless none is idle but the last."""
@@ -312,12 +349,14 @@ class ProcessRunner:
             self._retire(worker)
         else:
             worker.runs -= 1
-            self._give_back(worker, {"left_children": False, "used_bytes": 0})
+            self._give_back(worker, {"spoilt": False, "used_bytes": 0})
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+
+def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+    """Start a task, and hold it until it ends: the loop itself forgets it."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 async def _watch(worker: _Worker, limit_bytes: int, log: Path) -> int:
@@ -333,6 +372,11 @@ async def _watch(worker: _Worker, limit_bytes: int, log: Path) -> int:
         used = worker.used_bytes(children=looks % _WATCH_CHILDREN_EVERY == 0)
         if used > limit_bytes:
             return used
-        with contextlib.suppress(OSError):
-            if log.stat().st_size > 2 * LOG_BYTES:
-                os.truncate(log, LOG_BYTES)
+        _shorten(log, 2 * LOG_BYTES)
+
+
+def _shorten(log: Path, over_bytes: int) -> None:
+    """Keep what was printed first."""
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > over_bytes:
+            os.truncate(log, LOG_BYTES)

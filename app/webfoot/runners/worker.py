@@ -6,6 +6,7 @@ jobs print goes to the run's log; nothing they do to standard output can reach t
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import ctypes
 import faulthandler
@@ -13,6 +14,9 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,33 +33,47 @@ from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from webfoot.registry import Registry
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+# Handlers that a run may set and the next would trip over.
+_SIGNALS = (
+    *(signal.SIGALRM, signal.SIGCHLD, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE),
+    *(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
+# A worker in which this many threads live, or that is this busy between two runs, is replaced:
+# threads that runs left behind would slow the next.
+_MOST_THREADS = 64
+_MOST_IDLE_LOAD = 0.2
+_IDLE_FROM_S = 0.05
 
 
 def main() -> None:
     """Serve jobs until the server goes away."""
     channel = socket.socket(fileno=int(sys.argv[1]))
+    # Nobody but this process holds it, so that the server notices when this process ends.
+    channel.set_inheritable(False)
+    os.register_at_fork(after_in_child=channel.close)
     _tie_to_server()
     faulthandler.enable()
-    own_pid = os.getpid()
     registry: Registry | None = None
     temp = Path(sys.argv[2])
     _warm_up(temp)
     with Database(temp) as database:
+        idle = _load_meter()
         while (message := _receive(channel)) is not None:
+            haunted = idle() > _MOST_IDLE_LOAD
             if message["do"] == "load":
                 registry = registries.load(sources.from_message(message["code"]))
                 answer: dict[str, Any] = {}
             else:
                 answer = _run(message, registry, database)
-            if os.getpid() != own_pid:
-                os._exit(0)  # A child that the UDF forked, come back through its `return`.
-            channel.sendall(frames.pack(answer))
+                answer["spoilt"] = haunted or _left_behind()
+            _send(channel, frames.pack(answer))
+            idle = _load_meter()
 
 
 def _warm_up(temp: Path) -> None:
@@ -73,6 +91,16 @@ def _tie_to_server() -> None:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        with contextlib.suppress(OSError):
+            # When the machine runs out of memory, the system is to take a worker, not the server.
+            Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _send(channel: socket.socket, frame: bytes) -> None:
+    try:
+        channel.sendall(frame)
+    except OSError:  # The server has gone, or a run closed the descriptor.
+        os._exit(frames.LOST)
 
 
 def _receive(channel: socket.socket) -> dict[str, Any] | None:
@@ -93,9 +121,11 @@ def _read(channel: socket.socket, size: int) -> bytes | None:
     return bytes(parts)
 
 
-def _run(message: Mapping[str, Any], registry: Registry | None, database: Database) -> dict[str, Any]:
+def _run(
+    message: Mapping[str, Any], registry: Registry | None, database: Database
+) -> dict[str, Any]:
     try:
-        with _printing_to(message["log"]):
+        with _printing_to(message["log"]), _put_back():
             job = frames.read_job(message, registry)
             draft = execute(job, Path(message["target"]), database)
         answer: dict[str, Any] = {"draft": frames.write_draft(draft)}
@@ -107,7 +137,41 @@ def _run(message: Mapping[str, Any], registry: Registry | None, database: Databa
     pa.default_memory_pool().release_unused()
     used = psutil.Process().memory_info()
     own = used.rss - getattr(used, "shared", 0)
-    return answer | {"left_children": _has_children(), "used_bytes": own}
+    return answer | {"used_bytes": own}
+
+
+@contextlib.contextmanager
+def _put_back() -> Iterator[None]:
+    """Put back what a run may change and the next would trip over."""
+    here = os.open(".", os.O_RDONLY)
+    environment, builtin = dict(os.environ), dict(vars(builtins))
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    depth = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        vars(builtins).update(builtin)
+        with contextlib.suppress(OSError):
+            os.fchdir(here)
+            os.close(here)
+        if os.environ != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        sys.setrecursionlimit(depth)
+
+
+def _load_meter() -> Callable[[], float]:
+    """Tells how busy this process has been since now: 1 is one core."""
+    since, used = time.monotonic(), time.process_time()
+
+    def load() -> float:
+        elapsed = time.monotonic() - since
+        return (time.process_time() - used) / elapsed if elapsed > _IDLE_FROM_S else 0.0
+
+    return load
 
 
 @contextlib.contextmanager
@@ -121,12 +185,18 @@ def _printing_to(log: str) -> Iterator[None]:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    # New ones for each run: the last may have replaced or closed them.
+    streams = [
+        open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115  # descriptors
+        for number in (1, 2)
+    ]
+    sys.stdout, sys.stderr = streams
     try:
         yield
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
+        for stream in (*streams, sys.__stdout__, sys.__stderr__):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()  # type: ignore[union-attr]  # None is suppressed
         for number, original in enumerate(saved, start=1):
             os.dup2(original, number)
             os.close(original)
@@ -135,8 +205,10 @@ def _printing_to(log: str) -> Iterator[None]:
                 os.unlink(log)  # noqa: PTH108
 
 
-def _has_children() -> bool:
-    """Whether the job left processes behind, as far as the system tells (Linux)."""
+def _left_behind() -> bool:
+    """Whether runs left processes behind, as far as the system tells (Linux), or many threads."""
+    if threading.active_count() > _MOST_THREADS:
+        return True
     with contextlib.suppress(OSError):
         for thread in os.scandir("/proc/self/task"):
             if Path(thread.path, "children").read_bytes():
@@ -145,4 +217,10 @@ def _has_children() -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    status = 1
+    try:
+        main()
+        status = 0
+    except BaseException:  # noqa: BLE001  # shown, and the process ends in any case
+        traceback.print_exc()
+    os._exit(status)  # Threads that runs left must not keep the process.

@@ -1,7 +1,7 @@
 """Where results live. A store is one of Webfoot's three seams.
 
-What every store promises: an entry is visible whole or not at all; a result's bytes never change under
-its ETag; what is being read is not taken away.
+What every store promises: an entry is visible whole or not at all; a result's bytes never change
+under its ETag; what is being read is not taken away.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Store(Protocol):
         """Open the bytes of `result`; None if they are gone."""
 
     def last_used(self, result: Result) -> float:
-        """When the bytes of `result` were last opened, in seconds since 1970; 0 if they are gone."""
+        """When `result` was last opened, in seconds since 1970; 0 if its bytes are gone."""
 
     def close(self) -> None:
         """Let go of what the store holds in this process."""

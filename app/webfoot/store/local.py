@@ -1,12 +1,13 @@
 """A store in a folder, which several servers on one machine may share.
 
     calls/3f/3f2a….json       an entry: the record of a result, or of a failure
-    objects/9c/9c41….parquet  bytes, named by their SHA-256; the file's time is when they were last used
-    staging/<server>/…        files being written; a server that died leaves them to the next to start
-    locks/3f2a…               held with flock while a key runs, so a killed server's claims end with it
+    objects/9c/9c41….parquet  bytes, named by their SHA-256; the file's time: when last used
+    staging/<server>/…        files being written; a dead server's are removed by the next to start
+    locks/3f2a…               held with flock while a key runs, so claims end with their server
 
-Files are published by renaming, entries after the bytes that they name. Nothing is synced to disk: a
-process can be killed at any moment, and after a power cut the bytes are hashed before they are served.
+Files are published by renaming, entries after the bytes that they name. Nothing is synced to disk:
+a process can be killed at any moment, and after a power cut the bytes are hashed before they are
+served.
 """
 
 from __future__ import annotations
@@ -14,24 +15,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from webfoot.errors import StorageFull
+from webfoot.errors import Error, SettingsError, StorageFull
 from webfoot.results import Result, from_json, to_json
+from webfoot.store.blobs import FileBlob, MemoryBlob
+from webfoot.store.locks import try_lock
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
     from webfoot.results import Entry, Failure
 
 # Bytes that are asked for again and again are answered from memory: this much of them, in pieces of
@@ -41,42 +44,14 @@ _MEMORY_PIECE = 256_000
 _ENTRIES_IN_MEMORY = 10_000
 # Bytes used within this many seconds are never evicted: a reader comes back for its next range.
 _IN_USE_S = 60
+# An entry that expired this many seconds ago answers nobody any more.
+_FORGET_S = 600
+# Other servers fill the store too: its size is taken anew after each tenth that this one adds.
+_RECOUNT_SHARE = 0.1
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 
-@dataclass(frozen=True)
-class MemoryBlob:
-    """Bytes in memory."""
-
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        """Their number."""
-        return len(self.data)
-
-    def read(self, start: int, length: int) -> bytes:
-        """At most `length` bytes from `start`."""
-        return self.data[start : start + length]
-
-    def close(self) -> None:
-        """Nothing to let go."""
-
-
-@dataclass(frozen=True)
-class FileBlob:
-    """Bytes in a file, which stay readable even if the file is evicted meanwhile."""
-
-    descriptor: int
-    size: int
-
-    def read(self, start: int, length: int) -> bytes:
-        """At most `length` bytes from `start`."""
-        return os.pread(self.descriptor, length, start)
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self.descriptor)
+_log = logging.getLogger(__name__)
 
 
 class LocalStore:
@@ -88,26 +63,30 @@ class LocalStore:
     """
 
     def __init__(self, root: Path, max_bytes: int) -> None:
-        self._root = root
-        self._root_text = str(root)
+        self._root = root.absolute()
+        self._root_text = str(self._root)
         self._max_bytes = max_bytes
         self._entries: OrderedDict[str, tuple[tuple[int, int], Entry]] = OrderedDict()
         self._small: OrderedDict[str, bytes] = OrderedDict()
         self._small_bytes = 0
         self._touched: dict[str, float] = {}
         self._trusted_since = psutil.boot_time()
-        for name in ("calls", "objects", "staging", "locks"):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        self._remove_abandoned()
-        self._staging, self._alive = self._make_staging()
-        self._bytes = sum(size for _, _, size in self._objects())
+        self._evicting = False
+        try:
+            self._staging, self._alive = self._settle()
+        except OSError as error:
+            raise SettingsError(
+                f"the store {root} cannot be used: {error.strerror}; choose another folder"
+            ) from error
+        self._bytes = sum(size for _, _, size in self._files("objects", "calls"))
+        self._recount_at = self._bytes + self._max_bytes * _RECOUNT_SHARE
 
     async def find(self, key: str) -> Entry | None:
         """The newest entry of `key`; a torn or dangling one counts as none."""
         path = self._entry_path(key)
         try:
-            state = os.stat(path)
-        except FileNotFoundError:
+            state = os.stat(path)  # noqa: PTH116  # see below, at `_entry_path`
+        except OSError:
             return None
         stamp = (state.st_mtime_ns, state.st_ino)
         known = self._entries.get(key)
@@ -115,8 +94,8 @@ class LocalStore:
             self._entries.move_to_end(key)
             return known[1]
         try:
-            entry = from_json(Path(path).read_bytes())
-        except (FileNotFoundError, ValueError):
+            entry = _read_entry(path)
+        except (OSError, ValueError):
             return None
         self._entries[key] = (stamp, entry)
         while len(self._entries) > _ENTRIES_IN_MEMORY:
@@ -128,29 +107,34 @@ class LocalStore:
         """Hold the key's lock file; waiting costs a look every few hundredths of a second."""
         path = self._root / "locks" / key
         wait = 0.005
-        while (descriptor := _try_lock(path)) is None:
+        while (descriptor := self._try_claim(path)) is None:
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, 0.05)
         try:
             yield
         finally:
             # Unlinked while it is held: who waits for it sees that, and locks its successor.
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             os.close(descriptor)
 
     def stage(self, run: str, extension: str) -> Path:
         """A path in this server's own staging folder."""
+        if not self._staging.is_dir():  # Somebody removed the store.
+            with _errors_of_the_store():
+                lost = self._alive
+                self._staging, self._alive = self._settle()
+                os.close(lost)
         return self._staging / f"{run}.{extension}"
 
     async def publish(self, result: Result, staged: Path) -> None:
         """Rename the bytes into place, then the entry that names them."""
         target = Path(self._object_path(result))
-        with _full_as_error():
-            _replace(staged, target)
-            self._bytes += _used_bytes(target.stat())
+        with _errors_of_the_store():
+            self._bytes += _replace(staged, target)
             self._write_entry(result.key, result)
-        if self._bytes > self._max_bytes:
-            await asyncio.to_thread(self._evict, int(self._max_bytes * 0.9))
+        if self._bytes > min(self._max_bytes, self._recount_at):
+            await self._evict(self._max_bytes, int(self._max_bytes * 0.9))
 
     async def remember(self, failure: Failure) -> None:
         """Keep a failure; on a full disk it is forgotten at once."""
@@ -168,16 +152,21 @@ class LocalStore:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        state = os.fstat(descriptor)
-        if state.st_size != result.size or not self._is_sound(descriptor, state, result):
-            os.close(descriptor)
-            Path(path).unlink(missing_ok=True)
+        blob = FileBlob(descriptor, os.fstat(descriptor).st_size)
+        try:
+            sound = blob.size == result.size and await self._is_sound(blob, result)
+        except BaseException:
+            blob.close()
+            raise
+        if not sound:
+            blob.close()
+            self._forget(path)
             return None
         self._touch(path)
-        if state.st_size > _MEMORY_PIECE:
-            return FileBlob(descriptor, state.st_size)
-        data = os.pread(descriptor, state.st_size, 0)
-        os.close(descriptor)
+        if blob.size > _MEMORY_PIECE:
+            return blob
+        data = blob.read(0, blob.size)
+        blob.close()
         self._keep_small(path, data)
         return MemoryBlob(data)
 
@@ -188,13 +177,13 @@ class LocalStore:
     def last_used(self, result: Result) -> float:
         """The time of the file that holds the bytes."""
         try:
-            return os.stat(self._object_path(result)).st_mtime
-        except FileNotFoundError:
+            return os.stat(self._object_path(result)).st_mtime  # noqa: PTH116  # see below
+        except OSError:
             return 0.0
 
     async def relieve(self) -> None:
         """Evict half of what is stored."""
-        await asyncio.to_thread(self._evict, self._bytes // 2)
+        await self._evict(0, self._bytes // 2)
 
     def close(self) -> None:
         """Remove this server's staging folder."""
@@ -213,111 +202,168 @@ class LocalStore:
         draft = self._staging / f"{uuid.uuid4().hex}.json"
         try:
             draft.write_text(to_json(entry))
-            _replace(draft, Path(self._entry_path(key)))
+            self._bytes += _replace(draft, Path(self._entry_path(key)))
+            self._entries.pop(key, None)
         finally:
             draft.unlink(missing_ok=True)
 
     def _touch(self, path: str) -> None:
         now = time.time()
-        if now - self._touched.get(path, 0) < 1:
+        if abs(now - self._touched.get(path, 0)) < 1:
             return
         if len(self._touched) > _ENTRIES_IN_MEMORY:
             self._touched.clear()
         self._touched[path] = now
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # Evicted, or another user's.
             os.utime(path, (now, now))
 
     def _keep_small(self, path: str, data: bytes) -> None:
+        self._drop_small(path)
         self._small[path] = data
         self._small_bytes += len(data)
         while self._small_bytes > _MEMORY_BYTES:
             _, dropped = self._small.popitem(last=False)
             self._small_bytes -= len(dropped)
 
-    def _is_sound(self, descriptor: int, state: os.stat_result, result: Result) -> bool:
-        """Whether the bytes are what they were: only a power cut can have torn them."""
-        if state.st_ctime >= self._trusted_since:
-            return True
-        digest = hashlib.sha256()
-        for start in range(0, state.st_size, 1 << 20):
-            digest.update(os.pread(descriptor, 1 << 20, start))
-        return digest.hexdigest() == result.etag
+    def _forget(self, path: str) -> None:
+        with contextlib.suppress(OSError):
+            Path(path).unlink(missing_ok=True)
 
-    def _objects(self) -> Iterator[tuple[float, Path, int]]:
+    def _drop_small(self, path: str) -> None:
+        self._small_bytes -= len(self._small.pop(path, b""))
+
+    async def _is_sound(self, blob: FileBlob, result: Result) -> bool:
+        """Whether the bytes are what they were: only a power cut can have torn them."""
+        if os.fstat(blob.descriptor).st_ctime >= self._trusted_since:
+            return True
+        return await asyncio.to_thread(_hash, blob) == result.etag
+
+    def _files(self, *folders: str) -> Iterator[tuple[float, Path, int]]:
         """Every stored file: when it was last used, where it is, and what it takes on the disk."""
-        for folder in (self._root / "objects").iterdir():
-            for path in folder.iterdir():
-                with contextlib.suppress(FileNotFoundError):
+        for folder in folders:
+            for path in (self._root / folder).glob("*/*"):
+                with contextlib.suppress(OSError):
                     state = path.stat()
                     yield state.st_mtime, path, _used_bytes(state)
 
-    def _evict(self, target: int) -> None:
-        """Remove the least recently used results until `target` bytes are left."""
-        stored = sorted(self._objects())
-        left = sum(size for _, _, size in stored)
-        newest_to_go = time.time() - _IN_USE_S
-        for used, path, size in stored:
-            if left <= target or used > newest_to_go:
+    async def _evict(self, limit: int, target: int) -> None:
+        """If more than `limit` bytes are stored, remove the least used until `target` are left."""
+        if self._evicting:
+            return
+        self._evicting = True
+        before = self._bytes
+        try:
+            left, removed = await asyncio.to_thread(self._sweep, limit, target)
+        finally:
+            self._evicting = False
+        for path in removed:
+            self._drop_small(path)
+        # What was published meanwhile may be counted twice; never not at all.
+        self._bytes += left - before
+        self._recount_at = self._bytes + self._max_bytes * _RECOUNT_SHARE
+
+    def _sweep(self, limit: int, target: int) -> tuple[int, list[str]]:
+        """Evict, on a thread: touches nothing but the files.
+
+        Returns:
+            How many bytes are left, and the objects removed.
+        """
+        objects = sorted(self._files("objects"))
+        entries = list(self._files("calls"))
+        left = sum(size for _, _, size in (*objects, *entries))
+        removed: list[str] = []
+        if left <= limit:
+            return left, removed
+        for _, path, size in objects:
+            if left <= target:
                 break
+            if _in_use(path):
+                continue
             path.unlink(missing_ok=True)
-            if (data := self._small.pop(str(path), None)) is not None:
-                self._small_bytes -= len(data)
+            removed.append(str(path))
             left -= size
-        self._bytes = left
-        self._remove_old_entries()
+        for _, path, size in entries:
+            if not _in_use(path) and self._is_waste(path):
+                path.unlink(missing_ok=True)
+                left -= size
+        return left, removed
 
-    def _remove_old_entries(self) -> None:
-        """Remove entries whose bytes are gone: they only take room."""
-        for path in (self._root / "calls").glob("*/*.json"):
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                entry = from_json(path.read_bytes())
-                if isinstance(entry, Result):
-                    gone = self.last_used(entry) == 0
-                else:
-                    gone = not entry.fresh(time.time())
-                if gone:
-                    path.unlink(missing_ok=True)
+    def _is_waste(self, entry_path: Path) -> bool:
+        """Whether an entry answers nobody: its bytes are gone, or it has long expired."""
+        try:
+            entry = from_json(entry_path.read_bytes())
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError):
+            return True
+        gone = isinstance(entry, Result) and self.last_used(entry) == 0
+        return gone or not entry.fresh(time.time() - _FORGET_S)
 
-    def _make_staging(self) -> tuple[Path, int]:
-        folder = self._root / "staging" / uuid.uuid4().hex
-        folder.mkdir()
-        descriptor = _try_lock(folder / "alive")
-        if descriptor is None:  # A name nobody else knows cannot be taken.
-            raise RuntimeError(f"{folder} is locked by another process")
-        return folder, descriptor
+    def _try_claim(self, path: Path) -> int | None:
+        with _errors_of_the_store():
+            try:
+                return try_lock(path)
+            except FileNotFoundError:  # Somebody removed the store.
+                path.parent.mkdir(parents=True, exist_ok=True)
+                return try_lock(path)
+
+    def _settle(self) -> tuple[Path, int]:
+        """Make the folders, remove what servers that died left, and make a staging folder."""
+        for name in ("calls", "objects", "staging", "locks"):
+            (self._root / name).mkdir(parents=True, exist_ok=True)
+        self._remove_abandoned()
+        while True:
+            folder = self._root / "staging" / uuid.uuid4().hex
+            folder.mkdir()
+            # A server that starts just now may take the folder for abandoned and remove it.
+            with contextlib.suppress(FileNotFoundError):
+                descriptor = try_lock(folder / "alive")
+                if descriptor is not None:
+                    return folder, descriptor
 
     def _remove_abandoned(self) -> None:
-        """Remove the staging folders of servers that died."""
+        """Remove the staging folders and the locks of servers that died."""
         for folder in (self._root / "staging").iterdir():
-            try:
-                descriptor = _try_lock(folder / "alive")
-            except FileNotFoundError:
-                continue
-            if descriptor is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(descriptor)
+            with contextlib.suppress(OSError):
+                descriptor = try_lock(folder / "alive")
+                if descriptor is not None:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    os.close(descriptor)
+        for path in (self._root / "locks").iterdir():
+            with contextlib.suppress(OSError):
+                descriptor = try_lock(path)
+                if descriptor is not None:
+                    path.unlink(missing_ok=True)
+                    os.close(descriptor)
 
 
-def _try_lock(path: Path) -> int | None:
-    """Lock the file at `path`, made if missing; None if another process, or task, holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _in_use(path: Path) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The file may have been unlinked by its last holder between the two calls.
-        if os.fstat(descriptor).st_ino == path.stat().st_ino:
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None
+        return path.stat().st_mtime > time.time() - _IN_USE_S
+    except FileNotFoundError:
+        return False
 
 
-def _replace(source: Path, target: Path) -> None:
+def _hash(blob: FileBlob) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, blob.size, 1 << 20):
+        digest.update(blob.read(start, 1 << 20))
+    return digest.hexdigest()
+
+
+def _read_entry(path: str) -> Entry:
+    return from_json(Path(path).read_bytes())
+
+
+def _replace(source: Path, target: Path) -> int:
+    """Rename a file into place; what it takes on the disk."""
+    used = _used_bytes(source.stat())
     try:
         source.replace(target)
     except FileNotFoundError:
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
+    return used
 
 
 def _used_bytes(state: os.stat_result) -> int:
@@ -325,10 +371,15 @@ def _used_bytes(state: os.stat_result) -> int:
 
 
 @contextlib.contextmanager
-def _full_as_error() -> Iterator[None]:
+def _errors_of_the_store() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in _FULL_ERRORS:
-            raise StorageFull("the store's disk is full; free some space, or set a smaller store") from error
-        raise
+            raise StorageFull(
+                "the store's disk is full; free some space, or set a smaller store"
+            ) from error
+        _log.exception("the store cannot be written")
+        raise Error(
+            f"the store cannot be written ({error.strerror}); the server's log says where"
+        ) from error

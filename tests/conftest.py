@@ -1,0 +1,26 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def write_files() -> Callable[..., Path]:
+    """Writes `name="text"` pairs as Python files of UDFs into a folder, and gives the folder."""
+
+    def write(folder: Path, **files: str) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            whole = "from webfoot import udf\n" + textwrap.dedent(text)
+            (folder / f"{name}.py").write_text(whole)
+        return folder
+
+    return write

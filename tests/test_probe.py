@@ -1,0 +1,113 @@
+"""Files that must not be imported by the server, found in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from webfoot import registry, sources
+from webfoot.probe import probe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+WELL = "@udf\ndef well() -> list[dict[str, int]]:\n    return []\n"
+HARM = "\n@udf\ndef harm() -> list[dict[str, int]]:\n    return []\n"
+
+
+def refused(folder: Path, timeout_s: float = 20.0) -> dict[str, str]:
+    """The files that a probe refuses; the registry must serve the others."""
+    code = probe(sources.read(folder), timeout_s)
+    loaded = registry.load(code)
+    assert "well" in loaded
+    assert "harm" not in loaded
+    return dict(code.refused)
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        ("import os; os._exit(0)", "importing it ended the process"),
+        ("import ctypes; ctypes.string_at(0)", "importing it ended the process"),
+        ("import os; os.closerange(0, 1024)", "importing it ended the process"),
+        ("import os; os.fork()", "importing it forks the process"),
+        ("while True: pass", "importing it took longer than 1s"),
+        ("raise KeyboardInterrupt", "importing it ended the process"),
+    ],
+)
+@pytest.mark.parametrize("name", ["aaa", pytest.param("zzz", marks=pytest.mark.slow)])
+def test_a_deadly_file_is_refused_by_name(
+    tmp_path: Path, write_files: Callable[..., Path], harm: str, reason: str, name: str
+) -> None:
+    folder = write_files(tmp_path / "deadly", **{name: harm + HARM, "m": WELL})
+    ((file, why),) = refused(folder, 1.0).items()
+    assert file == f"{name}.py"
+    assert reason in why
+
+
+def test_every_deadly_file_is_refused(tmp_path: Path, write_files: Callable[..., Path]) -> None:
+    deadly = "import os; os._exit(1)"
+    folder = write_files(tmp_path / "deadly", a=deadly, b=WELL, c=deadly, d=deadly)
+    assert set(refused(folder)) == {"a.py", "c.py", "d.py"}
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "raise ValueError('no')",
+        "raise SystemExit(3)",
+        "def broken(:",
+        "import no_such_module",
+    ],
+)
+def test_a_file_that_raises_is_left_to_the_registry(
+    tmp_path: Path, write_files: Callable[..., Path], harm: str
+) -> None:
+    assert refused(write_files(tmp_path / "raising", harm=harm + HARM, well=WELL)) == {}
+
+
+def test_a_file_that_prints_is_not_heard(
+    tmp_path: Path, write_files: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    noisy = "print('x' * 1_000_000)\nimport os\nos.system('echo noise')\n" + WELL
+    code = probe(sources.read(write_files(tmp_path / "noisy", noisy=noisy)))
+    assert code.refused == {}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_starts_a_thread_does_not_keep_the_probe(
+    tmp_path: Path, write_files: Callable[..., Path]
+) -> None:
+    text = "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()\n"
+    began = time.monotonic()
+    assert probe(sources.read(write_files(tmp_path / "threads", thread=text))).refused == {}
+    assert time.monotonic() - began < 20
+
+
+def test_a_healthy_folder_leaves_no_process(
+    tmp_path: Path, write_files: Callable[..., Path]
+) -> None:
+    text = "import subprocess\nsubprocess.Popen(['sleep', '1000'])\n" + WELL
+    before = open_descriptors()
+    code = sources.read(write_files(tmp_path / "well", well=text, other=WELL.replace("well", "o")))
+    assert probe(code) == code
+    assert psutil.Process().children() == []
+    assert open_descriptors() == before
+    sleeping = [
+        p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]
+    ]
+    assert not [p for p in sleeping if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_an_empty_folder_is_healthy(tmp_path: Path) -> None:
+    code = sources.read(tmp_path)
+    assert probe(code) == code
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208  # short

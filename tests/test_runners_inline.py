@@ -1,0 +1,96 @@
+"""Runs in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+
+from webfoot import registry, sources
+from webfoot.errors import UdfFailed, UdfTimeout
+from webfoot.runners.inline import InlineRunner
+from webfoot.runners.jobs import UdfJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+UDFS = """
+    import os, sys, time
+
+    @udf
+    def pid() -> list[dict[str, int]]:
+        return [{"pid": os.getpid()}]
+
+    @udf
+    def slow() -> list[dict[str, int]]:
+        time.sleep(1)
+        return []
+
+    @udf
+    def interrupt() -> list[dict[str, int]]:
+        raise KeyboardInterrupt
+
+    @udf
+    def leave() -> list[dict[str, int]]:
+        sys.exit(3)
+
+    @udf
+    def fork() -> list[dict[str, int]]:
+        return [{"pid": os.fork() and os.getpid()}]
+"""
+
+
+def run(
+    tmp_path: Path, write_files: Callable[..., Path], name: str, timeout_s: float = 20
+) -> int | None:
+    loaded = registry.load(sources.read(write_files(tmp_path / "inline_udfs", some=UDFS)))
+
+    async def call() -> None:
+        runner = InlineRunner(1, tmp_path / "temp")
+        await runner.use(loaded)
+        try:
+            job = UdfJob(loaded[name], "{}", timeout_s, 10**9)
+            await runner.run(job, tmp_path / "target.parquet", tmp_path / "log")
+        finally:
+            await runner.close()
+
+    asyncio.run(call())
+    value = pq.read_table(tmp_path / "target.parquet")["pid"][0].as_py()
+    return int(value)
+
+
+def test_a_run_is_in_this_process(tmp_path: Path, write_files: Callable[..., Path]) -> None:
+    assert run(tmp_path, write_files, "pid") == os.getpid()
+
+
+def test_a_time_limit_gives_up(tmp_path: Path, write_files: Callable[..., Path]) -> None:
+    with pytest.raises(UdfTimeout, match=r"0\.1s"):
+        run(tmp_path, write_files, "slow", 0.1)
+
+
+@pytest.mark.parametrize("name", ["interrupt", "leave"])
+def test_what_would_end_the_process_is_an_error(
+    tmp_path: Path, write_files: Callable[..., Path], name: str
+) -> None:
+    with pytest.raises(UdfFailed):
+        run(tmp_path, write_files, name)
+
+
+def test_a_forked_child_is_no_second_server(
+    tmp_path: Path, write_files: Callable[..., Path]
+) -> None:
+    assert run(tmp_path, write_files, "fork") == os.getpid()
+
+
+def test_a_udf_from_no_registry_is_refused(
+    tmp_path: Path, write_files: Callable[..., Path]
+) -> None:
+    loaded = registry.load(sources.read(write_files(tmp_path / "inline_udfs", some=UDFS)))
+    job = UdfJob(replace(loaded["pid"], code=None), "{}", 20, 10**9)
+    with pytest.raises(TypeError, match="get it from one"):
+        _ = job.code

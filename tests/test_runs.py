@@ -1,0 +1,68 @@
+"""The records of runs, in a folder."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from webfoot import runs as run_records
+from webfoot.runs import LOG_BYTES, Run, Runs, new_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run_of(number: int = 1) -> Run:
+    return Run(f"{number:016x}", "udf", '{"n":1}', time.time(), 0.5, rows=3)
+
+
+def test_a_record_is_found_again(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    runs.record(run_of())
+    assert Runs(tmp_path / "runs").find(run_of().id) == runs.find(run_of().id)
+    found = runs.find(run_of().id)
+    assert found is not None
+    assert found.rows == 3
+
+
+@pytest.mark.parametrize("run", ["unknown", "", "../secret", "a/b", "ü", "a" * 300, "a\0b", "."])
+def test_what_is_no_run_is_not_found(tmp_path: Path, run: str) -> None:
+    (tmp_path / "secret.json").write_text("{}")
+    assert Runs(tmp_path / "runs").find(run) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"id": "x", "new_field": 1}', "[1]"])
+def test_a_record_that_cannot_be_read_is_not_found(tmp_path: Path, text: str) -> None:
+    runs = Runs(tmp_path)
+    (tmp_path / "abc.json").write_text(text)
+    assert runs.find("abc") is None
+
+
+def test_a_log_is_read_up_to_a_megabyte(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    assert runs.log("abc") == ""
+    runs.log_path("abc").write_bytes(b"\xff" + b"x" * LOG_BYTES)
+    assert runs.log("abc") == "\ufffd" + "x" * (LOG_BYTES - 1)
+
+
+def test_only_the_latest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_records, "_KEPT", 20)
+    runs = Runs(tmp_path)
+    for number in range(100):
+        runs.record(run_of(number))
+    assert runs.find(run_of(99).id) is not None
+    assert runs.find(run_of(0).id) is None
+    assert len(list(tmp_path.iterdir())) <= 45
+
+
+def test_a_folder_that_went_away_is_no_error(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "runs")
+    (tmp_path / "runs").rmdir()
+    runs.record(run_of())
+    assert runs.find(run_of().id) is None
+
+
+def test_ids_differ(tmp_path: Path) -> None:
+    assert len({new_id() for _ in range(1000)}) == 1000

@@ -1,0 +1,544 @@
+"""The store in a folder: real files, and several processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from webfoot.errors import SettingsError
+from webfoot.results import Column, Failure, Result, digest, to_json
+from webfoot.store import local
+from webfoot.store.local import LocalStore
+from webfoot.store.locks import try_lock
+
+KEYS = [digest("key", str(number)) for number in range(40)]
+
+
+def result_of(key: str, data: bytes, created: float = 0.0, **fields: float) -> Result:
+    return Result(
+        key=key,
+        run="run",
+        extension="parquet",
+        etag=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        rows=1,
+        columns=(Column("n", "int64"),),
+        seconds=0.1,
+        created=created or time.time(),
+        expires=fields.get("expires", math.inf),
+        executions=1,
+    )
+
+
+async def put(store: LocalStore, key: str, data: bytes) -> Result:
+    staged = store.stage(f"run-{key[:8]}-{os.getpid()}-{threading.get_ident()}", "parquet")
+    staged.write_bytes(data)  # as a worker would
+    result = result_of(key, data)
+    await store.publish(result, staged)
+    return result
+
+
+async def get(store: LocalStore, key: str) -> bytes | None:
+    entry = await store.find(key)
+    blob = await store.open(entry) if isinstance(entry, Result) else None
+    if blob is None:
+        return None
+    data = blob.read(0, blob.size)
+    blob.close()
+    return data
+
+
+def age(store: LocalStore, result: Result, seconds: float) -> None:
+    """Make a result look as if it was last used `seconds` ago."""
+    then = time.time() - seconds
+    for path in (store._object_path(result), store._entry_path(result.key)):
+        os.utime(path, (then, then))
+
+
+def object_path(store: LocalStore, result: Result) -> Path:
+    return Path(store._object_path(result))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store", 10**9)
+
+
+@pytest.mark.parametrize("size", [0, 10, 256_001, 3_000_000])
+def test_published_bytes_come_back(store: LocalStore, size: int) -> None:
+    async def round_trip() -> None:
+        data = os.urandom(size)
+        result = await put(store, KEYS[0], data)
+        assert await store.find(KEYS[0]) == result
+        for _ in range(2):
+            assert await get(store, KEYS[0]) == data
+        assert (await store.local_path(result)).read_bytes() == data
+
+    asyncio.run(round_trip())
+
+
+def test_what_was_never_published_is_not_found(store: LocalStore) -> None:
+    assert asyncio.run(store.find(KEYS[0])) is None
+    assert asyncio.run(store.open(result_of(KEYS[0], b"x"))) is None
+    assert store.last_used(result_of(KEYS[0], b"x")) == 0
+
+
+def test_failures_are_kept_as_entries(store: LocalStore) -> None:
+    failure = Failure(KEYS[0], {"code": "udf-failed"}, 1.0, 2.0, 3)
+    asyncio.run(store.remember(failure))
+    assert asyncio.run(store.find(KEYS[0])) == failure
+
+
+def test_a_newer_entry_of_another_server_is_seen(store: LocalStore, tmp_path: Path) -> None:
+    other = LocalStore(tmp_path / "store", 10**9)
+
+    async def replace_it() -> None:
+        await put(store, KEYS[0], b"one")
+        assert await get(store, KEYS[0]) == b"one"
+        await put(other, KEYS[0], b"two")
+        assert await get(store, KEYS[0]) == b"two"
+
+    asyncio.run(replace_it())
+
+
+def test_readers_never_see_half_a_result(store: LocalStore, tmp_path: Path) -> None:
+    """Readers on other threads and in another process poll while results are replaced."""
+    stop = tmp_path / "stop"
+    script = f"""
+import asyncio, hashlib, sys
+from pathlib import Path
+from webfoot.store.local import LocalStore
+store = LocalStore(Path({str(tmp_path / "store")!r}), 10**9)
+async def poll():
+    seen = 0
+    while not Path({str(stop)!r}).exists():
+        entry = await store.find({KEYS[0]!r})
+        if entry is None:
+            assert not seen, "it was there before"
+            continue
+        blob = await store.open(entry)
+        assert blob is not None, "an entry without its bytes"
+        data = blob.read(0, blob.size)
+        blob.close()
+        assert len(data) == entry.size and hashlib.sha256(data).hexdigest() == entry.etag
+        seen += 1
+    print(seen)
+asyncio.run(poll())
+"""
+    command = [sys.executable, "-c", script]
+    readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    until = time.monotonic() + 2.0
+    number = 0
+    while time.monotonic() < until:
+        number += 1
+        asyncio.run(put(store, KEYS[0], bytes([number % 251]) * (1 + number * 7919 % 400_000)))
+    stop.touch()
+    for reader in readers:
+        seen, _ = reader.communicate(timeout=30)
+        assert reader.returncode == 0
+        assert int(seen) > 0
+
+
+def test_a_torn_entry_is_a_miss(store: LocalStore) -> None:
+    async def tear() -> None:
+        result = await put(store, KEYS[0], b"data")
+        for text in ("", '{"key": 1', "[]", "null", '{"problem": {}}', to_json(result)[:-20]):
+            Path(store._entry_path(KEYS[0])).write_text(text)  # noqa: ASYNC240
+            store._entries.clear()
+            assert await store.find(KEYS[0]) is None
+        await put(store, KEYS[0], b"data")
+        assert await get(store, KEYS[0]) == b"data"
+
+    asyncio.run(tear())
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_truncated_object_is_a_miss_and_is_removed(store: LocalStore, size: int) -> None:
+    async def truncate() -> None:
+        result = await put(store, KEYS[0], b"x" * size)
+        os.truncate(object_path(store, result), size // 2)
+        assert await store.open(result) is None
+        assert store.last_used(result) == 0
+
+    asyncio.run(truncate())
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_wrong_bytes_from_before_the_machine_started_are_a_miss(
+    store: LocalStore, size: int
+) -> None:
+    async def corrupt() -> None:
+        result = await put(store, KEYS[0], b"x" * size)
+        other = await put(store, KEYS[1], b"y" * size)
+        object_path(store, result).write_bytes(b"z" * size)
+        store._trusted_since = time.time() + 10
+        assert await store.open(result) is None
+        assert store.last_used(result) == 0
+        blob = await store.open(other)
+        assert blob is not None, "sound bytes are served"
+        blob.close()
+
+    asyncio.run(corrupt())
+
+
+def test_an_open_file_stays_readable_when_it_is_evicted(store: LocalStore) -> None:
+    async def evict() -> None:
+        data = os.urandom(500_000)
+        result = await put(store, KEYS[0], data)
+        blob = await store.open(result)
+        assert blob is not None
+        age(store, result, 120)
+        await store._evict(0, 0)
+        assert store.last_used(result) == 0
+        assert blob.read(0, blob.size) == data
+        blob.close()
+
+    asyncio.run(evict())
+
+
+def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store", 1_000_000)
+
+    async def fill() -> None:
+        results = []
+        for number in range(9):
+            results.append(await put(store, KEYS[number], bytes([number]) * 100_000))
+            age(store, results[-1], 1000 - number)
+        age(store, results[0], 100)  # Used lately, though it is the oldest.
+        results.append(await put(store, KEYS[9], b"9" * 100_000))
+        there = [store.last_used(result) > 0 for result in results]
+        assert there[0]
+        assert there[-1]
+        assert not there[1]
+        assert there[1:9] == sorted(there[1:9])
+        assert sum(size for _, _, size in store._files("objects", "calls")) <= 1_000_000
+        for result, is_there in zip(results, there, strict=True):
+            assert Path(store._entry_path(result.key)).exists() == is_there  # noqa: ASYNC240
+
+    asyncio.run(fill())
+
+
+def test_what_was_just_used_is_not_evicted(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store", 1_000_000)
+
+    async def fill() -> None:
+        result = await put(store, KEYS[0], b"0" * 300_000)
+        age(store, result, 1000)
+        store._touched.clear()
+        assert await get(store, KEYS[0]) is not None
+        for number in range(1, 10):
+            await put(store, KEYS[number], bytes([number]) * 300_000)
+        assert store.last_used(result) > 0
+
+    asyncio.run(fill())
+
+
+def test_use_between_the_look_and_the_removal_saves_a_result(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def race() -> None:
+        result = await put(store, KEYS[0], b"0" * 300_000)
+        age(store, result, 1000)
+        looked = list(store._files("objects"))
+        store._touched.clear()
+        assert await get(store, KEYS[0]) is not None
+        monkeypatch.setattr(store, "_files", lambda *_: iter(looked))
+        await store._evict(0, 0)
+        assert store.last_used(result) > 0
+
+    asyncio.run(race())
+
+
+def test_bytes_in_memory_are_counted_and_let_go(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_MEMORY_BYTES", 1000)
+
+    async def use() -> None:
+        for _ in range(3):
+            for number in range(20):
+                result = await put(store, KEYS[number], bytes([number]) * 100)
+                await get(store, KEYS[number])
+                age(store, result, 1000)
+        assert store._small_bytes == sum(len(data) for data in store._small.values()) == 1000
+        await store._evict(0, 0)
+        assert store._small_bytes == len(store._small) == 0
+
+    asyncio.run(use())
+
+
+def test_bytes_opened_twice_at_once_are_counted_once(store: LocalStore) -> None:
+    async def use() -> None:
+        result = await put(store, KEYS[0], b"x" * 100)
+        store._trusted_since = time.time() + 10  # Both are hashed first.
+        await asyncio.gather(store.open(result), store.open(result))
+        assert store._small_bytes == 100
+
+    asyncio.run(use())
+
+
+def test_entries_count_and_those_of_old_failures_go(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store", 100_000)
+
+    async def fail() -> None:
+        for number in range(100):
+            key = digest("failure", str(number))
+            await store.remember(Failure(key, {"detail": "x"}, 1.0, 2.0, 1))
+            os.utime(store._entry_path(key), (1, 1))
+        await put(store, KEYS[0], b"data")
+        assert len(list(store._files("calls"))) == 1
+        assert store._bytes <= 100_000
+
+    asyncio.run(fail())
+
+
+def test_two_servers_together_stay_near_the_bound(tmp_path: Path) -> None:
+    stores = [LocalStore(tmp_path / "store", 1_000_000) for _ in range(2)]
+
+    async def fill() -> None:
+        for number, key in enumerate(KEYS):
+            # Neither writes more than the bound; both together do.
+            result = await put(stores[number % 18 // 9], key, bytes([number]) * 100_000)
+            age(stores[0], result, 1000 - number)
+            stored = sum(size for _, _, size in stores[0]._files("objects", "calls"))
+            assert stored <= 1_300_000
+
+    asyncio.run(fill())
+
+
+def test_two_servers_may_evict_at_once(tmp_path: Path) -> None:
+    stores = [LocalStore(tmp_path / "store", 10**9) for _ in range(2)]
+
+    async def evict() -> None:
+        for number, key in enumerate(KEYS):
+            result = await put(stores[0], key, bytes([number]) * 10_000)
+            age(stores[0], result, 1000)
+        await asyncio.gather(*(store._evict(0, 0) for store in stores))
+        assert list(stores[0]._files("objects", "calls")) == []
+
+    asyncio.run(evict())
+
+
+def test_publishing_goes_on_while_another_server_evicts(tmp_path: Path) -> None:
+    stores = [LocalStore(tmp_path / "store", 10**9) for _ in range(2)]
+    stop = threading.Event()
+
+    def evict() -> None:
+        while not stop.is_set():
+            asyncio.run(stores[1]._evict(0, 0))
+
+    evicting = threading.Thread(target=evict)
+    evicting.start()
+    try:
+        for _ in range(5):
+            for number, key in enumerate(KEYS):
+                data = bytes([number]) * 1000
+                asyncio.run(put(stores[0], key, data))
+                assert asyncio.run(get(stores[0], key)) == data
+    finally:
+        stop.set()
+        evicting.join()
+
+
+def test_relieving_makes_room(store: LocalStore) -> None:
+    async def relieve() -> None:
+        for number, key in enumerate(KEYS):
+            age(store, await put(store, key, bytes([number]) * 10_000), 1000)
+        before = store._bytes
+        await store.relieve()
+        assert store._bytes <= before / 2
+        assert store._bytes == sum(size for _, _, size in store._files("objects", "calls"))
+
+    asyncio.run(relieve())
+
+
+def test_a_store_is_usable_after_a_restart(tmp_path: Path) -> None:
+    first = LocalStore(tmp_path / "store", 10**9)
+    asyncio.run(put(first, KEYS[0], b"data"))
+    first.close()
+    assert list((tmp_path / "store/staging").iterdir()) == []
+    second = LocalStore(tmp_path / "store", 10**9)
+    assert asyncio.run(get(second, KEYS[0])) == b"data"
+    assert second._bytes > 0
+
+
+def test_strange_files_in_the_store_do_no_harm(tmp_path: Path) -> None:
+    first = LocalStore(tmp_path / "store", 10**9)
+    for name in ("objects/.DS_Store", "calls/.DS_Store", "staging/.DS_Store", "locks/.DS_Store"):
+        (tmp_path / "store" / name).write_text("strange")
+    (tmp_path / "store/calls/aa").mkdir()
+    (tmp_path / "store/calls/aa/strange.json").write_text("strange")
+    second = LocalStore(tmp_path / "store", 10**9)
+    asyncio.run(put(second, KEYS[0], b"data"))
+    asyncio.run(second._evict(0, 0))
+    assert asyncio.run(get(first, KEYS[0])) == b"data"
+
+
+def test_only_the_staging_of_dead_servers_is_removed(tmp_path: Path) -> None:
+    living = LocalStore(tmp_path / "store", 10**9)
+    mine = living.stage("run", "parquet")
+    mine.write_bytes(b"half")
+    dead = tmp_path / "store/staging/dead"
+    dead.mkdir()
+    (dead / "alive").touch()
+    (dead / "run.parquet").write_bytes(b"half")
+    LocalStore(tmp_path / "store", 10**9)
+    assert mine.exists()
+    assert not dead.exists()
+
+
+def test_servers_may_start_at_once(tmp_path: Path) -> None:
+    stores: list[LocalStore] = []
+    threads = [
+        threading.Thread(target=lambda: stores.append(LocalStore(tmp_path / "store", 10**9)))
+        for _ in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stores) == 20
+    assert all(store.stage("run", "parquet").parent.is_dir() for store in stores)
+    assert len({store.stage("run", "parquet") for store in stores}) == 20
+
+
+def test_a_claim_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    stores = [LocalStore(tmp_path / "store", 10**9) for _ in range(2)]
+    inside = 0
+
+    async def enter(store: LocalStore) -> None:
+        nonlocal inside
+        async with store.claim(KEYS[0]):
+            inside += 1
+            assert inside == 1
+            await asyncio.sleep(0.001)
+            inside -= 1
+
+    async def crowd() -> None:
+        await asyncio.gather(*(enter(store) for store in stores for _ in range(10)))
+
+    asyncio.run(crowd())
+    assert list((tmp_path / "store/locks").iterdir()) == []
+
+
+_CLAIMING = """
+import asyncio, sys, time
+from pathlib import Path
+from webfoot.store.local import LocalStore
+store = LocalStore(Path(sys.argv[1]) / "store", 10**9)
+async def main():
+    for _ in range(int(sys.argv[3])):
+        async with store.claim(sys.argv[2]):
+            with open(Path(sys.argv[1]) / "log", "a") as log:
+                log.write("in\\n"); log.flush()
+                await asyncio.sleep(float(sys.argv[4]))
+                log.write("out\\n")
+asyncio.run(main())
+"""
+
+
+def test_a_claim_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _CLAIMING, str(tmp_path), KEYS[0], "15", "0.002"]
+    claiming = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(50) for process in claiming] == [0, 0, 0]
+    assert (tmp_path / "log").read_text() == "in\nout\n" * 45
+    assert list((tmp_path / "store/locks").iterdir()) == []
+
+
+def test_a_lock_on_a_file_that_was_unlinked_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flock = tmp_path / "lock", fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        path.unlink()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert try_lock(path) is None
+
+
+def test_a_killed_holder_lets_go(tmp_path: Path, store: LocalStore) -> None:
+    command = [sys.executable, "-c", _CLAIMING, str(tmp_path), KEYS[0], "1", "60"]
+    with subprocess.Popen(command) as holder:
+        while not (tmp_path / "log").exists() or not (tmp_path / "log").read_text():
+            time.sleep(0.01)
+
+        async def claim() -> None:
+            async with store.claim(KEYS[0]):
+                pass
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(asyncio.wait_for(claim(), 0.2))
+        holder.kill()
+    asyncio.run(asyncio.wait_for(claim(), 20))
+    assert list((tmp_path / "store/locks").iterdir()) == []
+
+
+def test_locks_of_killed_servers_are_removed_at_the_next_start(tmp_path: Path) -> None:
+    first = LocalStore(tmp_path / "store", 10**9)
+    left = tmp_path / "store/locks" / KEYS[0]
+    left.touch()
+
+    async def start() -> None:
+        async with first.claim(KEYS[1]):
+            LocalStore(tmp_path / "store", 10**9)
+            assert (tmp_path / "store/locks" / KEYS[1]).exists()
+
+    asyncio.run(start())
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "store-with-file"])
+def test_a_store_that_cannot_be_used_is_told_clearly(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "store-with-file").mkdir()
+    (tmp_path / "store-with-file/objects").write_text("in the way")
+    with pytest.raises(SettingsError, match=r"the store .* cannot be used: .*; choose another"):
+        LocalStore(tmp_path / place, 10**9)
+
+
+def test_a_store_without_permission_is_told_clearly(tmp_path: Path) -> None:
+    """As nobody, where the tests run as root, whom nothing is refused."""
+    script = f"""
+import os
+from pathlib import Path
+from webfoot.errors import SettingsError
+from webfoot.store.local import LocalStore
+if os.getuid() == 0:
+    os.setuid(65534)
+try:
+    LocalStore(Path({str(tmp_path / "closed" / "store")!r}), 10**9)
+except SettingsError as error:
+    print(error)
+"""
+    (tmp_path / "closed").mkdir(mode=0o500)
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
+    assert "cannot be used: Permission denied" in told.stdout
+
+
+def test_expired_entries_keep_their_place_in_range_reads(store: LocalStore) -> None:
+    """`before` travels with its entry."""
+
+    async def keep() -> None:
+        old = await put(store, KEYS[0], b"old")
+        staged = store.stage("new", "parquet")
+        staged.write_bytes(b"new")
+        new = replace(result_of(KEYS[0], b"new"), before=old)
+        await store.publish(new, staged)
+        store._entries.clear()
+        assert await store.find(KEYS[0]) == new
+
+    asyncio.run(keep())
