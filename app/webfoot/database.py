@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# What one call makes in DuckDB's catalogs, counted: its own catalog and the sweeper's. A call that
+# makes more is looked into; a test holds the number.
+_ENTRIES_A_CALL = 14
+# What a call has left in the instance itself, where the next one would meet it.
+_LEFTOVERS = """
+    SELECT database_name FROM duckdb_databases() WHERE NOT internal AND database_name <> 'memory'
+    UNION ALL SELECT table_name FROM duckdb_tables() WHERE database_name = 'memory'
+    UNION ALL SELECT view_name FROM duckdb_views() WHERE database_name = 'memory' AND NOT internal
+    UNION ALL SELECT name FROM duckdb_secrets() WHERE NOT persistent
+    UNION ALL SELECT function_name FROM duckdb_functions()
+        WHERE function_oid > ? AND (function_type = 'scalar' OR database_name = 'memory')
+"""
+
+
 class Database:
     """An in-memory DuckDB instance, made when it is first used.
 
     Calls share the instance and nothing else: each has a connection of its own whose tables, views
-    and variables live in a catalog of its own, which ends with the call. Settings that DuckDB keeps
-    per instance (`threads`, `memory_limit`) are the exception.
+    and variables live in a catalog of its own, which ends with the call. What a call puts elsewhere
+    (a database that it attaches, a secret, a Python function) ends with the instance, which is then
+    made anew as soon as no call uses it. Settings that DuckDB keeps per instance (`threads`,
+    `memory_limit`) are the exception: they stay.
 
     Args:
         temp: Where DuckDB may spill what does not fit its memory.
@@ -34,6 +51,10 @@ class Database:
         self._lock = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
         self._has_httpfs = False
+        # Of this instance: the calls that use it, those that did since it was last looked into, how
+        # much had been made in it by then, and by whom.
+        self._active = self._calls = self._entries = 0
+        self._extensions: object = None
 
     @contextmanager
     def connection(self, *, httpfs: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -47,15 +68,22 @@ class Database:
             if httpfs and not self._has_httpfs:
                 load_httpfs(instance)
                 self._has_httpfs = True
+                self._extensions = _list_extensions(instance)
             connection = instance.cursor()
+            self._active += 1
         catalog = f"call_{next(self._numbers)}"
-        connection.execute(f"ATTACH ':memory:' AS {catalog}; USE {catalog}; SET TimeZone = 'UTC'")
         try:
+            connection.execute(
+                f"ATTACH ':memory:' AS {catalog}; USE {catalog}; SET TimeZone = 'UTC'"
+            )
             yield connection
         finally:
             connection.close()
-            with self._lock, instance.cursor() as sweeper:
-                sweeper.execute(f"DETACH {catalog}")
+            with self._lock:
+                if instance is self._instance:
+                    self._active -= 1
+                    self._calls += 1
+                    self._sweep(instance, catalog)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._instance is None:
@@ -67,20 +95,61 @@ class Database:
             if self._memory_bytes is not None:
                 config["memory_limit"] = f"{self._memory_bytes // 1_000_000}MB"
             self._instance = duckdb.connect(config=config)
+            self._entries = _count_entries(self._instance)
+            self._extensions = _list_extensions(self._instance)
         return self._instance
+
+    def _sweep(self, instance: duckdb.DuckDBPyConnection, catalog: str) -> None:
+        with instance.cursor() as sweeper:
+            sweeper.execute(f"DETACH DATABASE IF EXISTS {catalog}")
+            if self._active:
+                return
+            entries, left = _count_entries(sweeper), False
+            if entries > self._entries + self._calls * _ENTRIES_A_CALL:
+                left = self._has_leftovers(sweeper)
+                entries = _count_entries(sweeper)  # Looking makes some, too.
+            self._entries, self._calls = entries, 0
+        if left:
+            self._close()
+
+    def _has_leftovers(self, sweeper: duckdb.DuckDBPyConnection) -> bool:
+        before, self._extensions = self._extensions, _list_extensions(sweeper)
+        # The functions of an extension that a call has loaded harm nobody.
+        newest = self._entries if self._extensions == before else sys.maxsize
+        return sweeper.execute(_LEFTOVERS, [newest]).fetchone() is not None
+
+    def _close(self) -> None:
+        if self._instance is not None:
+            self._instance.close()
+        self._instance, self._has_httpfs = None, False
+        self._active = self._calls = 0
 
     def close(self) -> None:
         """End the instance; it is made anew if it is used again."""
         with self._lock:
-            if self._instance is not None:
-                self._instance.close()
-            self._instance, self._has_httpfs = None, False
+            self._close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _list_extensions(connection: duckdb.DuckDBPyConnection) -> object:
+    return connection.execute(
+        "SELECT list(extension_name) FROM duckdb_extensions() WHERE loaded"
+    ).fetchone()
+
+
+def _count_entries(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many entries the instance's catalogs have ever had: DuckDB numbers them."""
+    connection.execute("ATTACH ':memory:' AS sweep")
+    found = connection.execute(
+        "SELECT database_oid FROM duckdb_databases() WHERE database_name = 'sweep'"
+    ).fetchone()
+    connection.execute("DETACH sweep")
+    return int(found[0]) if found else 0
 
 
 def load_httpfs(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,18 +1,20 @@
 """A Parquet file that cannot be read, by design, and says why at a DuckDB prompt.
 
-DuckDB shows its user neither the body nor the reason phrase of a failing request, and tries a failing
-GET four times. But it prints the names that it stumbles over in a file, and does not ask again for a
-file that it has read. So an error becomes a file whose footer is broken in one place, with the message
-for a name:
+DuckDB shows its user neither the body nor the reason phrase of a failing request, and tries a
+failing GET four times. But it prints the names that it stumbles over in a file, and does not ask
+again for a file that it has read. So an error becomes a file whose footer is broken in one place,
+with the message for a name:
 
-- the schema's root claims two children, and one follows, whose name is the message and which has neither
-  a type nor children: DuckDB 1.3 and 1.4 say "Node '…' has neither num_children nor type set";
-- the key-value metadata `geo` names the message as a geometry column and describes it with a text where
-  an object belongs: DuckDB 1.5 and later say "Geoparquet column '…' is not an object". Should GeoParquet
-  be switched off there, the second child that is missing still makes the file fail.
+- the schema's root claims two children, and one follows, whose name is the message and which has
+  neither a type nor children: DuckDB 1.3 and 1.4 say "Node '…' has neither num_children nor type
+  set";
+- the key-value metadata `geo` names the message as a geometry column and describes it with a text
+  where an object belongs: DuckDB 1.5 and later say "Geoparquet column '…' is not an object".
+  Should GeoParquet be switched off there, the second child that is missing still makes the file
+  fail.
 
-Every other reader refuses the file too, so that nobody can take an error for an empty table. `num_rows`
-is 0 and must not be negative: DuckDB checks that first, and would hide the message.
+Every other reader refuses the file too, so that nobody can take an error for an empty table.
+`num_rows` is 0 and must not be negative: DuckDB checks that first, and would hide the message.
 
 Source: Apache Parquet's parquet.thrift (FileMetaData, SchemaElement, KeyValue); Thrift's compact
 protocol; measured with DuckDB 1.3 to 1.5.

@@ -1,11 +1,12 @@
 """Views of a result: another format, or a selection of its rows and columns.
 
-A view is asked for by an extension and by query parameters that begin with `_`. Its own key holds the
-result's ETag, so that it is derived once and stored like any other result.
+A view is asked for by an extension and by query parameters that begin with `_`. Its own key holds
+the result's ETag, so that it is derived once and stored like any other result.
 """
 
 from __future__ import annotations
 
+import csv
 import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,14 +33,15 @@ TEXTS = frozenset({"csv", "json", "ndjson", "html", "geojson"})
 OPTIONS: Mapping[str, str] = {
     "_limit": "At most this many rows.",
     "_offset": "Leave out this many rows first.",
-    "_columns": "Only these columns, in this order, separated by commas.",
-    "_order": "Sort by these columns, separated by commas; a leading `-` sorts down.",
+    "_columns": "Only these columns, in this order, separated by commas, quoted as in CSV.",
+    "_order": "Sort by these columns, likewise; a leading `-` or a trailing `desc` sorts down.",
 }
 # Query parameters that people and tools append only to get past a cache.
 CACHE_BUSTERS = frozenset({"_", "_cb", "_ts", "_t", "_nocache", "_cachebust", "_dc"})
 # Part of every view's key: to be raised when a format's bytes change.
 _FORMATS_VERSION = "1"
 _MOST_ROWS = 2**63 - 1
+_MOST_DIGITS = 19
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
             raise _refuse(name, "is given twice; give it once", text)
         given[name] = f"{given[name]},{text}" if name in given else text
     limit = given.get("_limit")
-    columns = _names(given.get("_columns", ""))
+    columns = _names("_columns", given.get("_columns", ""))
     if len(set(columns)) < len(columns):
         raise _refuse("_columns", "names a column twice; name it once", given["_columns"])
     return View(
@@ -122,24 +124,30 @@ def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
         limit=None if limit is None else _count("_limit", limit),
         offset=_count("_offset", given.get("_offset", "0")),
         columns=columns,
-        order=tuple(_direction(name) for name in _names(given.get("_order", ""))),
+        order=tuple(_direction(name) for name in _names("_order", given.get("_order", ""))),
     )
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(option: str, text: str) -> tuple[str, ...]:
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        message = f"must be column names separated by commas, quoted as in CSV ({error})"
+        raise _refuse(option, message, text) from None
+    return tuple(name.strip() for row in rows for name in row if name.strip())
 
 
 def _direction(name: str) -> tuple[str, bool]:
-    words = name.split()
-    if len(words) > 1 and words[-1].lower() in ("asc", "desc"):
-        return " ".join(words[:-1]), words[-1].lower() == "desc"
+    rest, _, last = name.rpartition(" ")
+    if rest.strip() and last.lower() in ("asc", "desc"):
+        return rest.strip(), last.lower() == "desc"
     return name.removeprefix("-"), name.startswith("-")
 
 
 def _count(option: str, text: str) -> int:
-    # Not `isdigit`: it takes digits of every script, some of which `int` does not read.
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _MOST_ROWS):
+    # Not `isdigit` alone: it takes digits of every script, some of which `int` does not read.
+    digits = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    if not digits or int(text) > _MOST_ROWS:
         raise _refuse(option, "must be a whole number of rows, 0 or more", text)
     return int(text)
 

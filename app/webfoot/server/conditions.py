@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
-_TAG = re.compile(r'(W/)?("[^"]*")|\*')
+_RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE | re.ASCII)
+_TAG = re.compile(r'(W/)?("[^"]*")')
 # Longer numbers are no offsets into a file, and slow to read.
 _MOST_DIGITS = 19
 
@@ -45,7 +46,9 @@ class Decision:
 def read_range(header: str | None) -> ByteRange | None:
     """The one range of a Range header; None if it is to be ignored: malformed, or several."""
     match = _RANGE.fullmatch(header.strip()) if header else None
-    if match is None or max(len(match[1]), len(match[2])) > _MOST_DIGITS or match[1] + match[2] == "":
+    if match is None or not match[1] + match[2]:
+        return None
+    if max(len(match[1]), len(match[2])) > _MOST_DIGITS:
         return None
     first, last = (int(text) if text else None for text in match.groups())
     if first is not None and last is not None and last < first:
@@ -98,10 +101,10 @@ def _within(wanted: ByteRange, size: int) -> Decision:
 
 
 def _matches(header: str, etag: str, *, weakly: bool) -> bool:
-    for match in _TAG.finditer(header):
-        if match[0] == "*" or (match[2] == etag and (weakly or not match[1])):
-            return True
-    return False
+    if header.strip() == "*":
+        return True
+    tags = _TAG.findall(header)
+    return any(tag == etag and (weakly or not weak) for weak, tag in tags)
 
 
 def _range_applies(if_range: str | None, etag: str, modified: float) -> bool:
@@ -116,6 +119,8 @@ def _date(header: str | None) -> int | None:
     if header is None:
         return None
     try:
-        return int(parsedate_to_datetime(header).timestamp())
+        date = parsedate_to_datetime(header)
+        # The oldest of HTTP's three forms names no zone, and means GMT as the others do.
+        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError, TypeError):
         return None

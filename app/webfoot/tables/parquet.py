@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -10,10 +11,10 @@ import pyarrow.parquet as pq
 from webfoot.errors import InvalidResult
 from webfoot.files import HashedFile, Sink
 from webfoot.results import Column, Draft
-from webfoot.tables.columns import settle
+from webfoot.tables.columns import fit, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from webfoot.tables.conversion import Batches
@@ -31,6 +32,15 @@ def write(table: Batches, path: Path) -> Draft:
     return Draft(file.etag(), file.size, rows, columns)
 
 
+def read_schema(path: Path, names: Sequence[str]) -> pa.Schema:
+    """The schema of the columns `names` as stored in `path`."""
+    stored = pq.read_schema(path)
+    geo = (stored.metadata or {}).get(b"geo")
+    # It describes geometry columns by name: without one of them, DuckDB could not read the file.
+    complete = geo is not None and set(json.loads(geo).get("columns", ())) <= set(names)
+    return pa.schema([stored.field(name) for name in names], {b"geo": geo} if complete else None)
+
+
 def write_parquet(table: Batches, file: Sink) -> tuple[int, tuple[Column, ...]]:
     """Append `table` to `file`, never holding more than one row group.
 
@@ -45,7 +55,10 @@ def write_parquet(table: Batches, file: Sink) -> tuple[int, tuple[Column, ...]]:
     rows = 0
     with pq.ParquetWriter(pa.PythonFile(file, "w"), schema, compression="zstd") as writer:
         for group in _groups(_settled(table.stream, schema), schema):
-            writer.write_table(group, row_group_size=ROWS_A_GROUP)
+            try:
+                writer.write_table(group, row_group_size=ROWS_A_GROUP)
+            except pa.ArrowException as error:  # It names the column.
+                raise InvalidResult(f"it cannot be written as Parquet: {error}") from error
             rows += len(group)
     return rows, tuple(Column(field.name, str(field.type)) for field in schema)
 
@@ -53,40 +66,56 @@ def write_parquet(table: Batches, file: Sink) -> tuple[int, tuple[Column, ...]]:
 def _settled(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for piece in _split(batch):
-            yield _settle_batch(piece, schema)
+            yield from _halve(fit(piece, schema))
 
 
 def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Pieces that fit a row group, so that a cast to 32-bit offsets cannot overflow either."""
-    pieces = max(-(-len(batch) // ROWS_A_GROUP), -(-batch.nbytes // BYTES_A_GROUP), 1)
+    """Pieces of a bounded size, so that a cast to 32-bit offsets cannot overflow."""
+    pieces = max(-(-batch.nbytes // BYTES_A_GROUP), 1)
     step = max(-(-len(batch) // pieces), 1)
     for start in range(0, len(batch), step):
         yield batch.slice(start, step)
 
 
-def _settle_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    if batch.schema.equals(schema):
-        return batch
-    columns = []
-    for field, column in zip(schema, batch.columns, strict=True):
-        try:
-            columns.append(column if column.type.equals(field.type) else column.cast(field.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InvalidResult(
-                f"column {field.name!r} cannot be kept as {field.type}: {error}"
-            ) from error
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def _halve(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Pieces that fit a row group, also where few rows hold most of the bytes."""
+    middle = len(batch) // 2
+    left, right = batch.slice(0, middle), batch.slice(middle)
+    # Halves that share a dictionary are as large as the whole: halving them gains nothing.
+    shared = (left.nbytes + right.nbytes) * 2 > batch.nbytes * 3
+    if batch.nbytes <= BYTES_A_GROUP or not middle or shared:
+        yield batch
+    else:
+        yield from _halve(left)
+        yield from _halve(right)
 
 
 def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Batches gathered into row groups."""
+    """Batches gathered into row groups, each one whole.
+
+    Groups end at the same rows however the batches were cut, so that the same table has the same
+    bytes; only very wide rows, which reach the limit in bytes, may fall differently.
+    """
     gathered: list[pa.RecordBatch] = []
     rows = held = 0
     for batch in batches:
-        if gathered and (rows + len(batch) > ROWS_A_GROUP or held + batch.nbytes > BYTES_A_GROUP):
-            yield pa.Table.from_batches(gathered, schema)
-            gathered, rows, held = [], 0, 0
-        gathered.append(batch)
-        rows, held = rows + len(batch), held + batch.nbytes
+        rest = batch
+        while len(rest):
+            part = rest.slice(0, ROWS_A_GROUP - rows)
+            if gathered and held + part.nbytes > BYTES_A_GROUP:
+                yield _group(gathered, schema)
+                gathered, rows, held = [], 0, 0
+                part = rest.slice(0, ROWS_A_GROUP)
+            gathered.append(part)
+            rows, held = rows + len(part), held + part.nbytes
+            rest = rest.slice(len(part))
+            if rows == ROWS_A_GROUP:
+                yield _group(gathered, schema)
+                gathered, rows, held = [], 0, 0
     if gathered:
-        yield pa.Table.from_batches(gathered, schema)
+        yield _group(gathered, schema)
+
+
+def _group(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    # In one piece: the writer's pages end where its input's pieces do.
+    return pa.Table.from_batches(batches, schema).combine_chunks()
