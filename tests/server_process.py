@@ -71,6 +71,90 @@ def count(what):
         file.write(f"{what}\\n")
 """
 
+# A file of UDFs with a parameter of every type that there is.
+EVERY_TYPE = '''
+    import enum
+    from dataclasses import dataclass
+    from datetime import date, datetime, time, timedelta
+    from decimal import Decimal
+    from typing import Annotated, Literal, Optional
+    from uuid import UUID
+    from pydantic import BaseModel, Field
+    from webfoot import udf
+
+    class Colour(enum.Enum):
+        RED = "red"
+        BLUE = "deep blue"
+
+    class Inner(BaseModel):
+        weight: Annotated[float, Field(ge=0)] = 1
+        colours: list[Colour] = []
+
+    class Tree(BaseModel):
+        name: str
+        inner: Inner = Inner()
+        children: list["Tree"] = []
+
+    @dataclass
+    class Point:
+        x: float
+        y: float = 0
+
+    def row(**values):
+        return [{name: str(value) for name, value in values.items()}]
+
+    @udf(tags=["numbers"])
+    def numbers(
+        whole: int, real: float = 0.5, exact: Decimal = Decimal("1.50"), yes: bool = False,
+        few: Annotated[int, Field(ge=0, le=10)] = 3, maybe: int | None = None,
+        share: Annotated[float, Field(gt=0, lt=1, description="A part.")] = 0.5,
+    ):
+        """Numbers.
+
+        Args:
+            whole: A whole number.
+        """
+        return row(**locals())
+
+    @udf
+    def texts(
+        text: str = "é 🦆", code: Annotated[str, Field(pattern="^[a-z]+$", max_length=5)] = "abc",
+        kind: Literal["a", "b c", 3] = "a", colour: Colour = Colour.RED, id: UUID | None = None,
+        optional: Optional[str] = None,
+    ):
+        return row(**locals())
+
+    @udf
+    def moments(
+        day: date = date(2024, 1, 31), at: datetime = datetime(2024, 1, 31, 12),
+        clock: time = time(9), span: timedelta = timedelta(hours=1), until: date | None = None,
+    ):
+        return row(**locals())
+
+    @udf
+    def lists(
+        numbers: list[int] = [1, 2], words: list[str] = [], days: list[date] = [],
+        colours: list[Colour] = [Colour.RED],
+        some: Annotated[list[float], Field(max_length=3)] = [],
+    ):
+        return row(**locals())
+
+    @udf
+    def objects(
+        tree: Tree = Tree(name="a"), point: Point = Point(1.0), free: dict[str, int] = {},
+        trees: dict[str, Tree] = {},
+    ):
+        return row(**locals())
+
+    @udf
+    def nothing():
+        return [{"a": 1}]
+
+    @udf
+    def größe(länge: int = 1, baum: Tree = Tree(name="a")):
+        return row(**locals())
+'''
+
 
 def write_udfs(parent: Path, **files: str) -> Path:
     """Make a folder `udfs` with these files in it, each given by its name without `.py`."""

@@ -6,11 +6,13 @@ Exit codes: 0 done; 1 the UDF, or a file, is at fault; 2 the command is.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import json
+import keyword
 import socket
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +23,25 @@ from rich.text import Text
 
 import webfoot
 from webfoot.assembly import assemble, load_folder
-from webfoot.errors import Error, SettingsError
+from webfoot.errors import Error, InvalidParameters, SettingsError, UdfNotFound
 from webfoot.quantities import write_seconds, write_size
 from webfoot.settings import Settings
 from webfoot.views import MEDIA_TYPES, TEXTS, View, read_view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from webfoot.assembly import Parts
     from webfoot.registry import Registry
     from webfoot.results import Result
 
 _ROWS_SHOWN = 40
+_PIECE = 1 << 20
+# A UDF that runs goes on this long after Ctrl-C: its reader may yet get the answer.
+_STOPPING_S = 3
+# A file or a pipe has no width of its own, and cut values are worth nothing there.
+_WIDTH_OF_A_FILE = 10_000
+_TEMPLATE_NAMES = ("Annotated", "Field", "udf")
 _TEMPLATE = '''\
 """{title}."""
 
@@ -44,7 +52,9 @@ from webfoot import udf
 
 
 @udf(cache="10m")
-def {name}(rows: Annotated[int, Field(ge=0, le=1000)] = 5) -> list[dict[str, object]]:
+def {name}(
+    rows: Annotated[int, Field(ge=0, le=1000)] = 5,
+) -> list[dict[str, int]]:
     """{title}: the first square numbers.
 
     Args:
@@ -62,17 +72,18 @@ def main() -> None:
     try:
         commands(prog_name="webfoot")
     except Error as error:
-        _fail(error.detail, error.traceback)
-    except (SettingsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        click.secho(str(error), fg="red", err=True)
-        sys.exit(2)
+        if isinstance(error, UdfNotFound | InvalidParameters):
+            _fail(error.detail, 2)
+        if error.traceback:
+            click.echo(error.traceback, err=True)
+        _fail(error.detail, 1)
+    except (SettingsError, OSError) as error:
+        _fail(str(error), 2)
 
 
-def _fail(message: str, traceback: str | None = None) -> None:
-    if traceback:
-        click.echo(traceback, err=True)
+def _fail(message: str, code: int) -> None:
     click.secho(message, fg="red", err=True)
-    sys.exit(1)
+    sys.exit(code)
 
 
 def _settings(**given: Any) -> Settings:
@@ -83,8 +94,19 @@ def _settings(**given: Any) -> Settings:
         try:
             values[name] = readers[name](value) if isinstance(value, str) else value
         except ValueError as error:
-            raise click.BadParameter(str(error), param_hint=f"--{name.replace('_', '-')}") from error
+            raise click.BadParameter(
+                str(error), param_hint=f"--{name.replace('_', '-')}"
+            ) from error
     return Settings.from_environment(**values)
+
+
+def _with_folder(settings: Settings) -> Settings:
+    if not settings.folder.exists():
+        raise click.UsageError(
+            f"there is no folder {settings.folder}/; name another, or begin one with"
+            " `webfoot new NAME`"
+        )
+    return settings
 
 
 _FOLDER = click.argument("folder", required=False, type=click.Path(path_type=Path))
@@ -124,12 +146,14 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
 
     if options["reload"] and options["debug"] is None:
         options["debug"] = True
-    settings = _settings(**options)
+    settings = _with_folder(_settings(**options))
     with contextlib.closing(_listen(host, port)) as listening:
         app = create_app(settings)
         registry = app.engine.registry
-        address = f"http://{'localhost' if host == '127.0.0.1' else host}:{listening.getsockname()[1]}"
-        click.echo(f"Webfoot serves {_count(len(registry), 'UDF')} of {settings.folder}/ on {address}")
+        address = _address(host, listening.getsockname()[1])
+        click.echo(
+            f"Webfoot serves {_count(len(registry), 'UDF')} of {settings.folder}/ on {address}"
+        )
         _show_problems(registry)
         for udf in list(registry.values())[:1]:
             click.echo(f"Try in DuckDB: FROM '{address}/udfs/{udf.name}.parquet';")
@@ -139,8 +163,16 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
             timeout_keep_alive=75,
             access_log=access_log,
             log_level="info" if access_log else "warning",
+            timeout_graceful_shutdown=_STOPPING_S,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _address(host: str, port: int) -> str:
+    if host == "127.0.0.1":
+        return f"http://localhost:{port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -150,10 +182,13 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        # Now, not when the server has started: two may bind a port that nobody listens on.
+        listening.listen(2048)
     except OSError as error:
         listening.close()
         raise click.UsageError(
-            f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port or --host"
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port or"
+            " --host"
         ) from error
     listening.set_inheritable(True)
     return listening
@@ -169,14 +204,21 @@ def _listen(host: str, port: int) -> socket.socket:
 @_STORE
 @_RUNNER
 def run(
-    name: str, parameters: Sequence[str], extension: str | None, output: Path | None, rerun: bool, **options: Any
+    name: str,
+    parameters: Sequence[str],
+    extension: str | None,
+    output: Path | None,
+    rerun: bool,
+    **options: Any,
 ) -> None:
     """Call the UDF NAME and show its table, or write it with --format or --output."""
     pairs = [_pair(text) for text in parameters]
     extension = extension or (_extension_of(output) if output else None)
     if output is None and extension is not None and extension not in TEXTS and sys.stdout.isatty():
         raise click.UsageError(f"{extension} is not for a terminal; add --output FILE")
-    settings = _settings(workers=1, **options)
+    if output is not None and not output.parent.is_dir():
+        raise click.UsageError(f"there is no folder {output.parent} to write {output.name} to")
+    settings = _with_folder(_settings(workers=1, **options))
     asyncio.run(_run(settings, name, pairs, extension, output, rerun))
 
 
@@ -191,7 +233,8 @@ def _extension_of(output: Path) -> str:
     extension = output.suffix.removeprefix(".")
     if extension not in MEDIA_TYPES:
         raise click.UsageError(
-            f"{output} has no ending that names a format; use one of {', '.join(MEDIA_TYPES)}, or --format"
+            f"{output} has no ending that names a format; use one of {', '.join(MEDIA_TYPES)},"
+            " or --format"
         )
     return extension
 
@@ -215,17 +258,16 @@ async def _run(
         quiet = settings.runner == "inline" or not console.is_terminal
         with contextlib.nullcontext() if quiet else console.status(f"{name} runs…"):
             answer = await parts.engine.result(udf, call, rerun=rerun)
-            if extension is None:
-                shown = await _text_rows(parts, udf, answer.result, view)
-            else:
-                data = await _bytes(parts, udf, answer.result, view)
+            wanted = _for_terminal(view) if extension is None else view
+            shown = (await parts.engine.view(udf, answer.result, wanted)).result
+        pieces = await _pieces(parts, shown)
         if extension is None:
-            _show_rows(answer.result, shown)
+            _show_rows(answer.result, [json.loads(line) for line in b"".join(pieces).splitlines()])
         elif output is None:
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.writelines(pieces)
             sys.stdout.buffer.flush()
         else:
-            output.write_bytes(data)
+            _write(pieces, output)
         _show_summary(console, answer.result, answer.ran, output)
     except Error as error:
         log = parts.engine.runs.log(error.run) if error.run else ""
@@ -236,19 +278,33 @@ async def _run(
         await parts.close()
 
 
-async def _bytes(parts: Parts, udf: Any, result: Result, view: View) -> bytes:
-    shown = (await parts.engine.view(udf, result, view)).result
+def _for_terminal(view: View) -> View:
+    limit = _ROWS_SHOWN if view.limit is None else view.limit
+    return replace(view, extension="ndjson", limit=limit)
+
+
+async def _pieces(parts: Parts, shown: Result) -> Iterator[bytes]:
     blob = await parts.store.open(shown)
     if blob is None:
         raise Error("the result was evicted while it was read; run it again")
-    with contextlib.closing(blob):
-        return blob.read(0, blob.size)
+
+    def pieces() -> Iterator[bytes]:
+        with contextlib.closing(blob):
+            for start in range(0, blob.size, _PIECE):
+                yield blob.read(start, _PIECE)
+
+    return pieces()
 
 
-async def _text_rows(parts: Parts, udf: Any, result: Result, view: View) -> list[dict[str, Any]]:
-    limit = _ROWS_SHOWN if view.limit is None else view.limit
-    wanted = View("ndjson", limit, view.offset, view.columns, view.order)
-    return [json.loads(line) for line in (await _bytes(parts, udf, result, wanted)).splitlines()]
+def _write(pieces: Iterator[bytes], output: Path) -> None:
+    """Write beside, then rename: whoever reads the file never sees half of it."""
+    draft = output.with_name(f".{output.name}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.writelines(pieces)
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _show_rows(result: Result, rows: list[dict[str, Any]]) -> None:
@@ -261,20 +317,34 @@ def _show_rows(result: Result, rows: list[dict[str, Any]]) -> None:
         table.add_column(header, justify="right" if number else "left", overflow="ellipsis")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in names))
-    Console().print(table)
+    _print(table)
+    if len(rows) == _ROWS_SHOWN < result.rows:
+        click.echo(
+            f"{_ROWS_SHOWN} rows shown; _limit=N shows others, --output FILE keeps all", err=True
+        )
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_A_FILE
+    console.print(table)
 
 
 def _cell(value: Any) -> Text:
     if value is None:
         return Text("null", style="dim")
-    return Text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # Data must not steer the terminal.
+    return Text("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
 
 
 def _show_summary(console: Console, result: Result, ran: bool, output: Path | None) -> None:
     how = f"ran in {write_seconds(round(result.seconds, 3))}" if ran else "stored earlier"
     where = f", written to {output}" if output else ""
     console.print(
-        f"{_count(result.rows, 'row')}, {write_size(result.size)} of Parquet, {how}, run {result.run}{where}",
+        f"{_count(result.rows, 'row')}, {write_size(result.size)} of Parquet, {how},"
+        f" run {result.run}{where}",
         style="dim",
         highlight=False,
     )
@@ -285,10 +355,15 @@ def _show_summary(console: Console, result: Result, ran: bool, output: Path | No
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def list_udfs(folder: Path | None, as_json: bool) -> None:
     """List the UDFs of FOLDER (default: udfs)."""
-    registry = load_folder(_settings(folder=folder))
+    registry = load_folder(_with_folder(_settings(folder=folder)))
     if as_json:
         udfs = [
-            {"name": u.name, "title": u.title, "version": u.version, "parameters": list(u.parameters)}
+            {
+                "name": u.name,
+                "title": u.title,
+                "version": u.version,
+                "parameters": list(u.parameters),
+            }
             for u in registry.values()
         ]
         click.echo(json.dumps(udfs, indent=2))
@@ -300,7 +375,10 @@ def list_udfs(folder: Path | None, as_json: bool) -> None:
             for p in udf.parameters.values()
         )
         table.add_row(Text(udf.name), Text(signature), Text(udf.title))
-    Console().print(table)
+    if registry:
+        _print(table)
+    elif not registry.problems:
+        click.echo("there is no UDF yet; begin one with `webfoot new NAME`")
     _show_problems(registry)
 
 
@@ -308,7 +386,7 @@ def list_udfs(folder: Path | None, as_json: bool) -> None:
 @_FOLDER
 def check(folder: Path | None) -> None:
     """Load every file of FOLDER (default: udfs) and fail if one is not served."""
-    registry = load_folder(_settings(folder=folder))
+    registry = load_folder(_with_folder(_settings(folder=folder)))
     _show_problems(registry)
     if registry.problems:
         sys.exit(1)
@@ -328,14 +406,20 @@ def _show_problems(registry: Registry) -> None:
 def new(name: str, folder: Path | None) -> None:
     """Write a UDF called NAME that runs, to start from."""
     if not name.isidentifier() or name.startswith("_"):
-        raise click.UsageError(f"a UDF's name is a Python name that does not begin with '_', got {name!r}")
-    folder = folder or _settings().folder
-    path = folder / f"{name}.py"
+        raise click.UsageError(
+            f"a UDF's name is a Python name that does not begin with '_', got {name!r}"
+        )
+    if keyword.iskeyword(name) or name in dir(builtins) or name in _TEMPLATE_NAMES:
+        raise click.UsageError(f"{name} means something else in Python; choose another name")
+    settings = _settings(folder=folder)
+    path = settings.folder / f"{name}.py"
     if path.exists():
         raise click.UsageError(f"{path} exists; choose another name")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(_TEMPLATE.format(name=name, title=name.replace("_", " ").capitalize()))
-    click.echo(f"{path} is written; try: webfoot run {name} rows=3")
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    text = _TEMPLATE.format(name=name, title=name.replace("_", " ").capitalize())
+    path.write_text(text, encoding="utf-8")
+    where = "" if folder is None else f"--folder {folder} "
+    click.echo(f"{path} is written; try: webfoot run {where}{name} rows=3")
 
 
 def _count(number: int, noun: str) -> str:

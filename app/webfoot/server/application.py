@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,9 @@ from starlette.exceptions import HTTPException
 import webfoot
 from webfoot.assembly import assemble
 from webfoot.errors import Error
-from webfoot.server.data import EXPOSED_HEADERS, DataEndpoint
-from webfoot.server.pages import page_routes
-from webfoot.server.problems import PROBLEM_TYPE, http_problem, problem_reply
+from webfoot.server.data import DataEndpoint
+from webfoot.server.pages import page_routes, problem_page
+from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, problem_reply
 from webfoot.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from webfoot.assembly import Parts
+
+_log = logging.getLogger(__name__)
 
 
 class Application(FastAPI):
@@ -46,10 +48,12 @@ class Application(FastAPI):
             redoc_url=None,
         )
         self.engine = parts.engine
+        self._debug = parts.settings.debug
         self._data = DataEndpoint(parts.engine, parts.store, parts.settings)
         self.include_router(page_routes(parts.engine, parts.settings))
-        self.add_exception_handler(Error, _show_error)
+        self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)
+        self.add_exception_handler(Exception, _show_bug)
         self.add_middleware(
             CORSMiddleware,
             allow_origins=["*"],
@@ -62,6 +66,10 @@ class Application(FastAPI):
         """Answer one request."""
         handle = self._data if self._data.handles(scope) else super().__call__
         await handle(scope, receive, send)
+
+    async def _show_error(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, Error)
+        return _respond(request, problem_reply(error, debug=self._debug))
 
 
 def create_app(settings: Settings | None = None) -> Application:
@@ -78,7 +86,7 @@ def create_app(settings: Settings | None = None) -> Application:
 @contextlib.asynccontextmanager
 async def _running(parts: Parts) -> AsyncIterator[None]:
     await parts.start()
-    following = asyncio.ensure_future(parts.follow_changes()) if parts.settings.reload else None
+    following = asyncio.ensure_future(_follow(parts)) if parts.settings.reload else None
     try:
         yield
     finally:
@@ -87,13 +95,32 @@ async def _running(parts: Parts) -> AsyncIterator[None]:
         await parts.close()
 
 
-async def _show_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Error)
-    reply = problem_reply(error, debug=False)
-    return Response(reply.body, reply.status, media_type=PROBLEM_TYPE)
+async def _follow(parts: Parts) -> None:
+    try:
+        await parts.follow_changes()
+    except OSError as error:  # The folder is gone, say.
+        _log.warning("changes of %s/ are no longer followed: %s", parts.settings.folder, error)
 
 
-async def _show_http_error(_: Request, error: Exception) -> Response:
+async def _show_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    body = json.dumps(http_problem(HTTPStatus(error.status_code)))
-    return Response(body, error.status_code, error.headers, PROBLEM_TYPE)
+    status = HTTPStatus(error.status_code)
+    said = "" if error.detail == status.phrase else error.detail
+    response = _respond(request, http_reply(status, said))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _show_bug(request: Request, _: Exception) -> Response:
+    bug = Error("something went wrong in Webfoot itself; the server's log says what")
+    return _respond(request, problem_reply(bug, debug=False))
+
+
+def _respond(request: Request, reply: Reply) -> Response:
+    """The reply; as a page if a browser shows it to somebody."""
+    page = problem_page(request, reply)
+    response = page or Response(reply.body, reply.status)
+    for name, value in reply.headers:
+        if page is None or name not in (b"content-type", b"content-length"):
+            response.headers[name.decode()] = value.decode()
+    return response

@@ -1,7 +1,7 @@
 """`GET|HEAD /udfs/{name}.{extension}`: the HTTP contract of a table.
 
-HEAD never runs a UDF and never fails, except that an unknown name is 404: DuckDB asks it first, and it is
-the only way to one run per query and to errors that say something. GET does the work.
+HEAD never runs a UDF and never fails, except that an unknown name is 404: DuckDB asks it first, and
+it is the only way to one run per query and to errors that say something. GET does the work.
 
 A plain ASGI application in front of the framework: stored results are answered thousands of times a
 second, and the framework's layers would double what one costs (`bench/throughput.py`).
@@ -17,13 +17,28 @@ import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from webfoot.errors import Error, InvalidParameters, ServerBusy, UdfNotFound, UnsupportedFormat
+from webfoot.errors import (
+    Error,
+    InvalidParameters,
+    RunCancelled,
+    ServerBusy,
+    UdfNotFound,
+    UnsupportedFormat,
+)
 from webfoot.server.conditions import decide, http_date, read_range
-from webfoot.server.problems import Reply, duckdb_reply, problem_reply
-from webfoot.views import MEDIA_TYPES, TEXTS, read_view
+from webfoot.server.problems import (
+    COMMON_HEADERS,
+    Headers,
+    Reply,
+    duckdb_reply,
+    http_reply,
+    problem_reply,
+)
+from webfoot.views import MEDIA_TYPES, TEXTS, View, read_view
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -37,20 +52,22 @@ if TYPE_CHECKING:
     from webfoot.server.conditions import Decision
     from webfoot.settings import Settings
     from webfoot.store import Blob, Store
-    from webfoot.views import View
 
-# HEAD tells the length of a stored result from this size on. Below, DuckDB is better off without: it
-# then sends one plain GET, where lengths make it fetch the footer and each column by themselves. First
-# read of all columns behind 40 ms and 100 Mbit/s, one GET against the same bytes in nginx: 0.62 at 64
-# KiB, 0.69 at 512 KiB, 0.74 at 1 MiB; of one column: 0.62, 0.82, 0.98, and 1.32 at 2 MiB, where ranges
-# begin to win (`bench/head_threshold.py`).
+# HEAD tells the length of a stored result from this size on. Below, DuckDB is better off without:
+# it then sends one plain GET, where lengths make it fetch the footer and each column by themselves.
+# First read of all columns behind 40 ms and 100 Mbit/s, one GET against the same bytes in nginx:
+# 0.62 at 64 KiB, 0.69 at 512 KiB, 0.74 at 1 MiB; of one column: 0.62, 0.82, 0.98, and 1.32 at
+# 2 MiB, where ranges begin to win (`bench/head_threshold.py`).
 LENGTH_FROM_BYTES = 1_000_000
 # Texts below this size gain nothing from compression.
 _COMPRESS_FROM_BYTES = 1_000
 _PIECE = 1 << 20
+_REFUSALS = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 _MOST_QUERY_BYTES = 64_000
 _MOST_PARAMETERS = 1_000
 _REMEMBERED = 10_000
+# Longer queries are read anew each time: remembered, they would fill the memory.
+_MOST_REMEMBERED_BYTES = 1_000
 _PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
 _WANTED_HEADERS = frozenset(
     {
@@ -59,19 +76,11 @@ _WANTED_HEADERS = frozenset(
         *(b"host",),
     }
 )
-EXPOSED_HEADERS = (
-    *("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Server-Timing"),
-    *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Status", "X-Webfoot-Code"),
-)
-_Headers = list[tuple[bytes, bytes]]
-# For every origin: results carry no cookies, and DuckDB-Wasm and notebooks are on other origins.
-_COMMON_HEADERS: _Headers = [
-    (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()),
-    (b"x-content-type-options", b"nosniff"),
-]
 # A preview shows other people's data: whatever is in it, nothing of it may run.
 _PREVIEW_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
+
+# RFC 9110, section 12.5.3: a coding with the quality 0 is refused, not asked for.
+_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(\d(?:\.\d{0,3})?)\s*)?(?:,|$)", re.IGNORECASE)
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +106,16 @@ class _Asked:
     view: View
 
 
-class ClientGone(Exception):  # noqa: N818  # a fact, not an error
+@dataclass(frozen=True)
+class _File:
+    """An answer whose body is read piece by piece: status and headers, and which bytes of what."""
+
+    decision: Decision
+    headers: Headers
+    blob: Blob
+
+
+class ClientGone(Exception):
     """The client closed the connection before it was answered."""
 
 
@@ -116,7 +134,7 @@ class DataEndpoint:
         self._settings = settings
         self._understood: dict[tuple[str, str, bytes], _Asked] = {}
         self._understood_by: Registry | None = None
-        self._headers_of: OrderedDict[tuple[str, str, bool], _Headers] = OrderedDict()
+        self._headers_of: OrderedDict[tuple[str, str, bool], Headers] = OrderedDict()
 
     def handles(self, scope: Scope) -> bool:
         """Whether a request is for a result: by its path and its method."""
@@ -129,34 +147,55 @@ class DataEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that this endpoint handles."""
         request = _read_request(scope)
+        answer = await self._answer(request, receive)
+        if isinstance(answer, Reply):
+            await _send_reply(answer, send)
+        elif answer is not None:
+            with contextlib.closing(answer.blob):
+                await _send_file(answer, receive, send)
+
+    async def _answer(self, request: _Request, receive: Receive) -> Reply | _File | None:
+        """The answer, whatever happens; None if nobody is left to read it."""
         try:
             if request.method == "HEAD":
-                await self._head(request, send)
-            else:
-                await self._get(request, receive, send)
+                return await self._head(request)
+            return await self._get(request, receive)
         except ClientGone:
-            return
-        except Error as error:
-            await _send_reply(self._refuse(error, request), send)
-        except Exception:
-            _log.exception("a bug in Webfoot: %s %s", request.method, scope["path"])
-            bug = Error("something went wrong in Webfoot itself; the server's log says what")
-            await _send_reply(self._refuse(bug, request), send)
+            return None
+        except asyncio.CancelledError:  # The server stops, and has waited long enough.
+            error: Error = RunCancelled("the server is stopping; try again in a moment")
+        except Error as known:
+            error = known
+        except Exception:  # noqa: BLE001  # logged whole, and told as what it is
+            _log.exception(
+                "a bug in Webfoot: %s %s.%s", request.method, request.name, request.extension
+            )
+            error = Error("something went wrong in Webfoot itself; the server's log says what")
+        return self._refuse(error, request)
 
     def _refuse(self, error: Error, request: _Request) -> Reply:
         if request.method == "HEAD":
-            return Reply(error.status, [], b"")
+            return replace(problem_reply(error, debug=False), body=b"")
+        if error.run:
+            self._log_failure(error)
         told_in_file = (
             self._settings.duckdb_errors
             and request.headers.get("user-agent", "").startswith("duckdb/")
             and request.extension == "parquet"
             and "range" not in request.headers
             # DuckDB tries 503 again by itself, which is what should happen.
-            and not isinstance(error, ServerBusy)
+            and error.status != HTTPStatus.SERVICE_UNAVAILABLE
         )
         if told_in_file:
             return duckdb_reply(error, request.base_url)
         return problem_reply(error, debug=self._settings.debug)
+
+    def _log_failure(self, error: Error) -> None:
+        """Tell whoever runs the server; while debugging, that is the author."""
+        lines = [f"{error.udf}: {error.detail} ({error.code}, run {error.run})"]
+        if self._settings.debug:
+            lines += [error.traceback or "", self._engine.runs.log(error.run or "")]
+        _log.warning("\n".join(line.rstrip() for line in lines if line))
 
     def _understand(self, request: _Request) -> _Asked:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
@@ -170,31 +209,46 @@ class DataEndpoint:
             own, others = _split_query(request.query)
             view = read_view(request.extension, own)
             asked = _Asked(udf, self._engine.call(udf, others), view)
-            self._understood[key] = asked
+            if len(request.query) <= _MOST_REMEMBERED_BYTES:
+                self._understood[key] = asked
         return asked
 
-    async def _head(self, request: _Request, send: Send) -> None:
-        result = None
+    async def _head(self, request: _Request) -> Reply:
         try:
             asked = self._understand(request)
-            result = await self._engine.peek(asked.call, asked.view)
+            found = await self._peek(asked, request.headers)
         except (UdfNotFound, UnsupportedFormat):
             raise
         except Error:
-            result = None  # GET will say what is wrong; here it would make DuckDB ask five times more.
-        if result is None or self._engine.lifetime(asked.udf) == 0:
+            # GET will say what is wrong; here it would make DuckDB ask five times more.
+            found = None
+        if found is None:
             media_type = MEDIA_TYPES.get(request.extension, "application/octet-stream").encode()
             headers = [(b"content-type", media_type), (b"cache-control", b"no-cache")]
-            await _send_reply(Reply(200, [*headers, *_COMMON_HEADERS], b""), send)
-            return
-        wanted = read_range(request.headers.get("range"))
-        decision = decide(request.headers, _etag(result), result.created, result.size, wanted)
-        headers = [*self._fixed_headers(result, asked.view), self._cache_control(asked, result)]
-        if decision.status != 200 or _tells_length(asked, result):  # noqa: PLR2004
-            headers += _length_headers(decision, result)
-        await _send_reply(Reply(decision.status, headers, b""), send)
+            return Reply(200, [*headers, *COMMON_HEADERS], b"")
+        result, shown, view = found
+        decision = _decide(request, shown)
+        if decision.status in _REFUSALS:
+            return replace(_refusal(decision, shown), body=b"")
+        headers = self._headers(asked, result, shown, view)
+        if decision.status != HTTPStatus.OK or _tells_length(view, shown):
+            headers += _length_headers(decision, shown)
+        return Reply(decision.status, headers, b"")
 
-    async def _get(self, request: _Request, receive: Receive, send: Send) -> None:
+    async def _peek(
+        self, asked: _Asked, headers: Mapping[str, str]
+    ) -> tuple[Result, Result, View] | None:
+        """What a GET would be answered with now, if that is sure: the result, and a view of it."""
+        if _wants_rerun(headers):
+            return None
+        result = await self._engine.peek(asked.call, View("parquet"))
+        if result is None:
+            return None
+        view = _encoded(asked.view, headers, result)
+        shown = result if view.canonical else await self._engine.peek(asked.call, view)
+        return None if shown is None else (result, shown, view)
+
+    async def _get(self, request: _Request, receive: Receive) -> Reply | _File:
         asked = self._understand(request)
         ranged = read_range(request.headers.get("range")) is not None
         rerun = not ranged and _wants_rerun(request.headers)
@@ -208,25 +262,26 @@ class DataEndpoint:
         shown = result
         if not view.canonical:
             shown = (await _unless_gone(receive, self._engine.view(asked.udf, result, view))).result
+        decision = _decide(request, shown)
+        if decision.status in _REFUSALS:
+            return _refusal(decision, shown)
         blob = await self._store.open(shown)
         if blob is None:  # Evicted between the two: the next attempt runs anew.
             raise ServerBusy("the result was evicted while it was asked for; try again")
-        try:
-            wanted = read_range(request.headers.get("range"))
-            decision = decide(request.headers, _etag(shown), shown.created, shown.size, wanted)
-            headers = [
-                *self._fixed_headers(shown, view),
-                *_length_headers(decision, shown),
-                self._cache_control(asked, result),
-                (b"x-webfoot-run", result.run.encode()),
-                (b"x-webfoot-executions", str(result.executions).encode()),
-                (b"server-timing", timing),
-            ]
-            await _send_blob(decision, headers, blob, send)
-        finally:
-            blob.close()
+        headers = self._headers(asked, result, shown, view)
+        headers += [*_length_headers(decision, shown), (b"server-timing", timing)]
+        return _File(decision, headers, blob)
 
-    def _fixed_headers(self, result: Result, view: View) -> _Headers:
+    def _headers(self, asked: _Asked, result: Result, shown: Result, view: View) -> Headers:
+        """What HEAD and GET alike say of `shown`, which is `view` of `result`."""
+        return [
+            *self._fixed_headers(shown, view),
+            self._cache_control(asked, result),
+            (b"x-webfoot-run", result.run.encode()),
+            (b"x-webfoot-executions", b"%d" % result.executions),
+        ]
+
+    def _fixed_headers(self, result: Result, view: View) -> Headers:
         """The headers that are the same whenever `result` is sent as `view`."""
         key = (result.run, view.extension, view.gzip)
         headers = self._headers_of.get(key)
@@ -236,7 +291,7 @@ class DataEndpoint:
                 (b"etag", _etag(result).encode()),
                 (b"last-modified", http_date(result.created).encode()),
                 (b"accept-ranges", b"bytes"),
-                *_COMMON_HEADERS,
+                *COMMON_HEADERS,
             ]
             if view.extension in TEXTS:
                 headers.append((b"vary", b"Accept-Encoding"))
@@ -253,10 +308,12 @@ class DataEndpoint:
         lifetime = self._engine.lifetime(asked.udf)
         if lifetime == 0:
             return (b"cache-control", b"no-store")
-        # A view lives for ever, but its URL is the call's: it is fresh as long as the call's result.
         left = lifetime if math.isinf(result.expires) else result.expires - time.time()
         if self._settings.reload or left <= 0:
-            return (b"cache-control", b"no-cache")  # The code behind the URL may change at any moment.
+            return (
+                b"cache-control",
+                b"no-cache",
+            )  # The code behind the URL may change at any moment.
         return (b"cache-control", b"public, max-age=%d" % min(left, 31_536_000))
 
 
@@ -266,11 +323,11 @@ def _path(scope: Scope) -> str:
 
 
 def _read_request(scope: Scope) -> _Request:
-    headers = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in scope["headers"]
-        if name in _WANTED_HEADERS
-    }
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        if raw_name in _WANTED_HEADERS:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
     match = _PATH.fullmatch(_path(scope))
     assert match is not None, "only called for paths that it handles"
     base_url = f"{scope['scheme']}://{headers.get('host', 'localhost')}{scope.get('root_path', '')}"
@@ -283,45 +340,63 @@ def _split_query(query: bytes) -> tuple[list[tuple[str, str]], list[tuple[str, s
         raise InvalidParameters(
             f"the query is {len(query)} bytes long, and at most {_MOST_QUERY_BYTES} are read"
         )
+    if query.count(b"&") >= _MOST_PARAMETERS:
+        raise InvalidParameters(f"the query has more than {_MOST_PARAMETERS} parameters")
     try:
-        pairs = parse_qsl(
-            query.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=_MOST_PARAMETERS,
-        )
-    except ValueError as error:
-        raise InvalidParameters(f"the query cannot be read: {error}; encode it as UTF-8") from error
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidParameters(f"the query is not UTF-8: {error}") from error
     own = [pair for pair in pairs if pair[0].startswith("_")]
     return own, [pair for pair in pairs if not pair[0].startswith("_")]
 
 
 def _wants_rerun(headers: Mapping[str, str]) -> bool:
-    return "no-cache" in headers.get("cache-control", "") or "no-cache" in headers.get("pragma", "")
+    said = headers.get("cache-control", "") + headers.get("pragma", "")
+    return "no-cache" in said.lower()
 
 
 def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:
     """The view, compressed if it is text and the client asks for that."""
-    asks = view.extension in TEXTS and "gzip" in headers.get("accept-encoding", "")
-    return replace(view, gzip=True) if asks and result.size >= _COMPRESS_FROM_BYTES else view
+    if view.extension not in TEXTS or result.size < _COMPRESS_FROM_BYTES:
+        return view
+    asked = _GZIP.search(headers.get("accept-encoding", ""))
+    wanted = asked is not None and (asked[1] is None or float(asked[1]) > 0)
+    return replace(view, gzip=True) if wanted else view
+
+
+def _decide(request: _Request, shown: Result) -> Decision:
+    wanted = read_range(request.headers.get("range"))
+    return decide(request.headers, _etag(shown), shown.created, shown.size, wanted)
+
+
+def _refusal(decision: Decision, shown: Result) -> Reply:
+    """Why the request's conditions or its range cannot be met."""
+    if decision.status == HTTPStatus.PRECONDITION_FAILED:
+        return http_reply(
+            HTTPStatus.PRECONDITION_FAILED, "the result is another than the request asks for"
+        )
+    detail = f"the file has {shown.size} bytes, and the range begins behind them"
+    return http_reply(
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        detail,
+        [(b"content-range", b"bytes */%d" % shown.size)],
+    )
 
 
 def _etag(result: Result) -> str:
     return f'"{result.etag}"'
 
 
-def _tells_length(asked: _Asked, result: Result) -> bool:
+def _tells_length(view: View, shown: Result) -> bool:
     # CSV is read twice by a DuckDB that knows its length, once by one that does not.
-    return asked.view.extension == "parquet" and result.size >= LENGTH_FROM_BYTES
+    return view.extension == "parquet" and shown.size >= LENGTH_FROM_BYTES
 
 
-def _length_headers(decision: Decision, result: Result) -> _Headers:
-    if decision.status in (304, 412):
+def _length_headers(decision: Decision, result: Result) -> Headers:
+    if decision.status == HTTPStatus.NOT_MODIFIED:
         return []
-    if decision.status == 416:  # noqa: PLR2004  # range not satisfiable
-        return [(b"content-range", b"bytes */%d" % result.size), (b"content-length", b"0")]
     headers = [(b"content-length", b"%d" % decision.length)]
-    if decision.status == 206:  # noqa: PLR2004  # partial content
+    if decision.status == HTTPStatus.PARTIAL_CONTENT:
         last = decision.start + decision.length - 1
         headers.append((b"content-range", b"bytes %d-%d/%d" % (decision.start, last, result.size)))
     return headers
@@ -337,14 +412,24 @@ async def _send_reply(reply: Reply, send: Send) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def _send_blob(decision: Decision, headers: _Headers, blob: Blob, send: Send) -> None:
-    await send({"type": "http.response.start", "status": decision.status, "headers": headers})
+async def _send_file(file: _File, receive: Receive, send: Send) -> None:
+    decision = file.decision
+    await send({"type": "http.response.start", "status": decision.status, "headers": file.headers})
     position, end = decision.start, decision.start + decision.length
-    while end - position > _PIECE:
-        piece = blob.read(position, _PIECE)
-        position += len(piece)
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    body = blob.read(position, end - position) if decision.length else b""
+    if end - position > _PIECE:
+        leaving = asyncio.create_task(_gone(receive))
+        try:
+            while end - position > _PIECE:
+                piece = file.blob.read(position, _PIECE)
+                position += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                # Sending to a client that has gone returns at once: let others have their turn.
+                await asyncio.sleep(0)
+                if leaving.done():
+                    return
+        finally:
+            leaving.cancel()
+    body = file.blob.read(position, end - position) if decision.length else b""
     await send({"type": "http.response.body", "body": body})
 
 

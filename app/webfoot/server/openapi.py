@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import webfoot
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from webfoot.registry import Registry
 
 _ERRORS = {
+    "404": "There is no such table or format.",
+    "412": "The result is another than If-Match names.",
+    "416": "The range begins behind the end.",
     "422": "The parameters are at fault; nothing ran.",
     "500": "The UDF failed.",
     "503": "The queue is full; try again after Retry-After seconds.",
@@ -75,6 +79,8 @@ def _operation(udf: Udf, schemas: dict[str, Any]) -> dict[str, Any]:
                 "description": udf.returns or "The table.",
                 "content": {kind.split(";")[0]: {} for kind in MEDIA_TYPES.values()},
             },
+            "206": {"description": "The byte range that Range asks for."},
+            "304": {"description": "What If-None-Match names is still the result."},
             **errors,
         },
     }
@@ -91,11 +97,10 @@ def _extension() -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter, udf: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    prefix = f"{udf}.{parameter.name}."
     schema = dict(parameter.schema)
     for name, definition in schema.pop("$defs", {}).items():
-        schemas[prefix + name] = _refer(definition, prefix)
-    schema = _refer(schema, prefix)
+        schemas[_component(udf, name)] = _refer(definition, udf)
+    schema = _refer(schema, udf)
     described: dict[str, Any] = {
         "name": parameter.name,
         "in": "query",
@@ -107,16 +112,20 @@ def _parameter(parameter: Parameter, udf: str, schemas: dict[str, Any]) -> dict[
     return described | {"schema": schema}
 
 
-def _refer(schema: Any, prefix: str) -> Any:
+def _component(udf: str, name: str) -> str:
+    """The name of a definition among the components: OpenAPI allows it no other letters."""
+    return re.sub(r"[^A-Za-z0-9._-]", lambda match: f"-{ord(match[0]):x}-", f"{udf}.{name}")
+
+
+def _refer(schema: Any, udf: str) -> Any:
     """The schema with references to `$defs` led to the document's components."""
     if isinstance(schema, dict):
-        return {
-            key: value.replace("#/$defs/", f"#/components/schemas/{prefix}")
-            if key == "$ref"
-            else _refer(value, prefix)
-            for key, value in schema.items()
-        }
-    return [_refer(item, prefix) for item in schema] if isinstance(schema, list) else schema
+        return {key: _refer(value, udf) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_refer(item, udf) for item in schema]
+    if isinstance(schema, str) and schema.startswith("#/$defs/"):
+        return f"#/components/schemas/{_component(udf, schema.removeprefix('#/$defs/'))}"
+    return schema
 
 
 def _option(name: str, text: str) -> dict[str, Any]:

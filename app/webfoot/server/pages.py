@@ -1,14 +1,15 @@
-"""What people and scripts read besides tables: the catalog, a UDF's page, a run, the server's health."""
+"""What people and scripts read besides tables: the catalog, a UDF's page, a run, health."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
 
-from webfoot.errors import UdfNotFound
 from webfoot.server.openapi import describe
 from webfoot.templating import render
 from webfoot.views import MEDIA_TYPES
@@ -16,49 +17,73 @@ from webfoot.views import MEDIA_TYPES
 if TYPE_CHECKING:
     from webfoot.definition import Udf
     from webfoot.engine import Engine
+    from webfoot.registry import Problem
+    from webfoot.server.problems import Reply
     from webfoot.settings import Settings
 
 _PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self';"
+        " base-uri 'none'; frame-ancestors 'none'"
+    ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
+    "vary": "Accept",
 }
+# HEAD, because whoever looks whether a link is alive asks so: monitors, proxies, chat programs.
+_READ = ["GET", "HEAD"]
+_DATA_HEADERS = {"cache-control": "no-cache", "vary": "Accept"}
 
 
 def page_routes(engine: Engine, settings: Settings) -> APIRouter:
     """The routes of everything that is no table."""
     router = APIRouter(include_in_schema=False)
+    _add_udfs(router, engine, settings)
+    _add_runs(router, engine, settings)
+    _add_documents(router, engine)
+    _add_health(router, engine)
+    return router
 
-    @router.get("/")
+
+def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
+    @router.api_route("/", methods=_READ)
     def index(request: Request) -> Response:
-        return _catalog_page(engine, request)
+        return _catalog_page(engine, request, debug=settings.debug)
 
-    @router.get("/udfs")
+    @router.api_route("/udfs", methods=_READ)
     def list_udfs(request: Request) -> Response:
         if _wants_html(request):
-            return _catalog_page(engine, request)
+            return _catalog_page(engine, request, debug=settings.debug)
         registry = engine.registry
         udfs = [_describe(udf, engine, _base(request)) for udf in registry.values()]
-        problems = [
-            {"file": p.file, "message": p.message, "names": list(p.names)} for p in registry.problems
-        ]
-        return JSONResponse({"udfs": udfs, "problems": problems})
+        problems = [_plain(problem, debug=settings.debug) for problem in registry.problems]
+        return JSONResponse({"udfs": udfs, "problems": problems}, headers=_DATA_HEADERS)
 
-    @router.get("/udfs/{name}")
+    @router.api_route("/udfs/{name}", methods=_READ)
     def show_udf(name: str, request: Request) -> Response:
         udf = engine.registry.find(name)
         description = _describe(udf, engine, _base(request))
         if not _wants_html(request):
-            return JSONResponse(description)
+            return JSONResponse(description, headers=_DATA_HEADERS)
         example = _example(udf, _base(request))
-        return _page("udf.html", udf=udf, it=description, example=example, formats=list(MEDIA_TYPES))
+        return _page(
+            request,
+            "udf.html",
+            udf=udf,
+            it=description,
+            example=example,
+            formats=list(MEDIA_TYPES),
+            write=_write,
+        )
 
-    @router.get("/runs/{run}")
+
+def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
+    @router.api_route("/runs/{run}", methods=_READ)
     def show_run(run: str) -> Response:
         record = engine.runs.find(run)
         if record is None:
-            raise UdfNotFound(f"there is no run {run!r}, or it is too long ago")
+            raise HTTPException(404, f"there is no run {run!r}, or it is too long ago")
         shown = asdict(record)
         if settings.debug:
             shown["log"] = engine.runs.log(run)
@@ -66,42 +91,69 @@ def page_routes(engine: Engine, settings: Settings) -> APIRouter:
             shown["problem"] = {k: v for k, v in record.problem.items() if k != "traceback"}
         return JSONResponse(shown, headers={"cache-control": "no-store"})
 
-    @router.get("/openapi.json")
-    def openapi(request: Request) -> Response:
-        return JSONResponse(describe(engine.registry, _base(request)))
 
-    @router.get("/docs")
+def _add_documents(router: APIRouter, engine: Engine) -> None:
+    @router.api_route("/openapi.json", methods=_READ)
+    def openapi(request: Request) -> Response:
+        return JSONResponse(describe(engine.registry, _base(request)), headers=_DATA_HEADERS)
+
+    @router.api_route("/docs", methods=_READ)
     def docs(request: Request) -> Response:
         document = describe(engine.registry, _base(request))
-        return _page("docs.html", document=document)
+        return _page(request, "docs.html", document=document)
 
-    @router.get("/healthz")
+
+def _add_health(router: APIRouter, engine: Engine) -> None:
+    @router.api_route("/healthz", methods=_READ)
     def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
-    @router.get("/readyz")
+    @router.api_route("/readyz", methods=_READ)
     def readyz() -> Response:
         registry = engine.registry
         return JSONResponse(
             {"status": "ready", "udfs": len(registry), "problems": len(registry.problems)}
         )
 
-    return router
+
+def problem_page(request: Request, reply: Reply) -> Response | None:
+    """An error as a page, for a browser that shows it to somebody."""
+    if not _wants_html(request):
+        return None
+    page = _page(request, "problem.html", problem=json.loads(reply.body))
+    page.status_code = reply.status
+    return page
 
 
-def _catalog_page(engine: Engine, request: Request) -> Response:
+def _catalog_page(engine: Engine, request: Request, *, debug: bool) -> Response:
     registry = engine.registry
     first = next(iter(registry.values()), None)
     return _page(
+        request,
         "catalog.html",
         udfs=list(registry.values()),
-        problems=registry.problems,
+        problems=[_plain(problem, debug=debug) for problem in registry.problems],
         example=_example(first, _base(request)) if first else "",
     )
 
 
-def _page(template: str, **values: Any) -> Response:
-    return HTMLResponse(render(template, **values), headers=_PAGE_HEADERS)
+def _page(request: Request, template: str, **values: Any) -> Response:
+    return HTMLResponse(render(template, root=_base(request), **values), headers=_PAGE_HEADERS)
+
+
+def _write(default: Any) -> str:
+    """A default as a person would type it into a URL."""
+    if default is None:
+        return "none"
+    return default if isinstance(default, str) else json.dumps(default, ensure_ascii=False)
+
+
+def _plain(problem: Problem, *, debug: bool) -> dict[str, Any]:
+    """A problem with a file; the code in its traceback is for its author only."""
+    plain = asdict(problem)
+    if not debug:
+        del plain["traceback"]
+    return plain
 
 
 def _base(request: Request) -> str:

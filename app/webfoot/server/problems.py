@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from webfoot.errors import Error, ServerBusy
 from webfoot.unreadable import unreadable_parquet
 
 if TYPE_CHECKING:
-    from http import HTTPStatus
+    from collections.abc import Iterable
 
 PROBLEM_TYPE = "application/problem+json"
+EXPOSED_HEADERS = (
+    *("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Retry-After", "Server-Timing"),
+    *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Status", "X-Webfoot-Code"),
+)
+Headers = list[tuple[bytes, bytes]]
+# For every origin: results carry no cookies, and DuckDB-Wasm and notebooks are on other origins.
+COMMON_HEADERS: Headers = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()),
+    (b"cross-origin-resource-policy", b"cross-origin"),
+    (b"x-content-type-options", b"nosniff"),
+]
+# What DuckDB prints of a message: a screenful, not a UDF's whole data set.
+_MOST_SHOWN = 2_000
 
 
 @dataclass(frozen=True)
@@ -20,7 +35,7 @@ class Reply:
     """A whole response: status, headers in lower case, body."""
 
     status: int
-    headers: list[tuple[bytes, bytes]]
+    headers: Headers
     body: bytes
 
 
@@ -33,15 +48,19 @@ def problem_reply(error: Error, *, debug: bool) -> Reply:
     return Reply(error.status, _headers(error, PROBLEM_TYPE, body), body)
 
 
-def http_problem(status: HTTPStatus) -> dict[str, object]:
-    """What the framework refuses by itself, such as an unknown path, in the same shape."""
-    return {
+def http_reply(
+    status: HTTPStatus, detail: str = "", headers: Iterable[tuple[bytes, bytes]] = ()
+) -> Reply:
+    """What HTTP itself refuses, such as an unknown path, in the same shape."""
+    problem = {
         "type": "about:blank",
         "title": status.phrase,
         "status": status.value,
         "code": status.phrase.lower().replace(" ", "-"),
-        "detail": f"{status.description or status.phrase}; GET / shows what there is",
+        "detail": detail or f"{status.description or status.phrase}; GET / shows what there is",
     }
+    body = json.dumps(problem, ensure_ascii=False).encode()
+    return Reply(status.value, [*headers, *_body_headers(PROBLEM_TYPE, body)], body)
 
 
 def duckdb_reply(error: Error, base_url: str) -> Reply:
@@ -50,25 +69,32 @@ def duckdb_reply(error: Error, base_url: str) -> Reply:
     The status is 200, which DuckDB must see to read on; `X-Webfoot-Status` has the true one.
     """
     message = f"{error.udf}: {error.detail}" if error.udf else error.detail
+    if len(message) > _MOST_SHOWN:
+        message = message[:_MOST_SHOWN] + "…"
     if error.run:
         message += f"\n  run {error.run}, details: {base_url}/runs/{error.run}"
     body = unreadable_parquet(message)
     return Reply(200, _headers(error, "application/vnd.apache.parquet", body), body)
 
 
-def _headers(error: Error, media_type: str, body: bytes) -> list[tuple[bytes, bytes]]:
-    headers = {
-        "content-type": media_type,
-        "content-length": str(len(body)),
-        "cache-control": "no-store",
-        "access-control-allow-origin": "*",
-        "access-control-expose-headers": "X-Webfoot-Run, X-Webfoot-Status, X-Webfoot-Code",
-        "x-content-type-options": "nosniff",
-        "x-webfoot-status": str(error.status),
-        "x-webfoot-code": error.code,
-    }
+def _headers(error: Error, media_type: str, body: bytes) -> Headers:
+    headers = [
+        *_body_headers(media_type, body),
+        (b"x-webfoot-status", b"%d" % error.status),
+        (b"x-webfoot-code", error.code.encode()),
+    ]
     if error.run:
-        headers["x-webfoot-run"] = error.run
-    if isinstance(error, ServerBusy):
-        headers["retry-after"] = str(error.retry_after_s)
-    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        headers.append((b"x-webfoot-run", error.run.encode()))
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 1
+        headers.append((b"retry-after", b"%d" % wait_s))
+    return headers
+
+
+def _body_headers(media_type: str, body: bytes) -> Headers:
+    return [
+        (b"content-type", media_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *COMMON_HEADERS,
+    ]

@@ -1,0 +1,263 @@
+"""What people and scripts read besides tables, on a real server."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from tests.server_process import Server, serve, write_udfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UDFS = '''
+    import enum
+    from typing import Annotated, Literal
+    from pydantic import Field
+    from webfoot import udf
+
+    class Shade(enum.Enum):
+        DARK = "dark & <b>deep</b>"
+        LIGHT = "light"
+
+    @udf(tags=["<i>tag</i>"])
+    def shown(
+        needed: int,
+        shade: Shade = Shade.LIGHT,
+        kind: Literal["a", "b"] = "a",
+        loud: bool = False,
+        label: str = "<img src=x onerror=alert(1)>",
+        sizes: list[int] = [1, 2],
+    ):
+        """Shows <script>alert(1)</script> & "more".
+
+        Several <script>alert(2)</script> lines.
+
+        Args:
+            needed: How many <script>alert(3)</script>.
+
+        Returns:
+            One row <script>alert(4)</script>.
+        """
+        print("the UDF printed this")
+        return [{"needed": needed}]
+
+    @udf(cache="forever")
+    def plain():
+        return [{"a": 1}]
+
+    @udf(cache=0)
+    def fleeting():
+        return [{"a": 1}]
+'''
+BROKEN = """
+    secret = "in the source"
+    import nothing_of_this_name, secret  # <script>alert(5)</script>
+
+    def stranded():
+        pass
+"""
+PAGES = [
+    "/",
+    "/udfs",
+    "/udfs/shown",
+    "/udfs/plain",
+    "/docs",
+    "/nothing",
+    "/udfs/shwn",
+    "/udfs/stranded",
+]
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = write_udfs(tmp_path_factory.mktemp("pages"), shown=UDFS, broken=BROKEN)
+    with serve(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url) as client:
+        yield client
+
+
+class Page(HTMLParser):
+    """Checks that elements are closed in order, and collects what tests look at."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.names: list[str] = []
+        self.ids: list[str] = []
+        self.labels: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        assert len(given) == len(attrs), f"<{tag}> has an attribute twice"
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "a":
+            self.links.append(given["href"] or "")
+        if tag in ("input", "select"):
+            self.names.append(given["name"] or "")
+        if tag == "label":
+            self.labels.append(given["for"] or "")
+        if "id" in given:
+            self.ids.append(given["id"] or "")
+        assert not any(name.startswith("on") for name in given)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_are_whole_escaped_and_locked_down(http: httpx.Client, path: str) -> None:
+    response = http.get(path, headers=BROWSER)
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.text.startswith("<!doctype html>")
+    page = Page(response.text)
+    assert not page.tags & {"script", "img", "iframe", "b", "i"}
+    assert len(set(page.ids)) == len(page.ids)
+    assert set(page.labels) <= set(page.ids)
+    assert '<html lang="en">' in response.text
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in policy
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "Accept" in response.headers["vary"]
+    for link in page.links:
+        # One has a required parameter, the other no geometry.
+        if "/udfs/shown." not in link and not link.endswith(".geojson"):
+            assert http.get(link, headers=BROWSER).status_code == 200, link
+
+
+def test_the_catalog_lists_every_udf_and_every_problem(http: httpx.Client) -> None:
+    page = http.get("/").text
+    for text in ("shown", "plain", "fleeting", "needed", "broken.py", "nothing_of_this_name"):
+        assert text in page
+    assert "in the source" not in page
+    assert "Traceback" not in page
+
+
+def test_a_folder_without_udfs_shows_how_to_begin(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with serve(write_udfs(tmp_path_factory.mktemp("empty"))) as server:
+        page = httpx.get(f"{server.url}/").text
+        assert "from webfoot import udf" in page
+        assert "@udf" in page
+        assert httpx.get(f"{server.url}/openapi.json").json()["paths"] == {}
+
+
+def test_the_page_of_a_udf_has_a_form_that_calls_it(http: httpx.Client) -> None:
+    response = http.get("/udfs/shown", headers=BROWSER)
+    page = Page(response.text)
+    assert page.names == ["needed", "shade", "kind", "loud", "label", "sizes"]
+    assert "How many &lt;script&gt;" in response.text
+    action = re.search(r'action="([^"]+)"', response.text)
+    assert action is not None
+    # What a browser sends of the form when one field is filled in.
+    filled = dict.fromkeys(page.names, "") | {"needed": "3"}
+    shown = http.get(action[1], params=filled, headers=BROWSER)
+    assert shown.status_code == 200
+    assert "<td>3</td>" in shown.text
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/json", "*/*", "application/json, text/html;q=0.9", ""]
+)
+def test_scripts_get_json(http: httpx.Client, accept: str) -> None:
+    listed = http.get("/udfs", headers={"Accept": accept}).json()
+    assert [udf["name"] for udf in listed["udfs"]] == ["fleeting", "plain", "shown"]
+    (problem,) = listed["problems"]
+    assert problem["file"] == "broken.py"
+    assert problem["names"] == ["stranded"]
+    assert "traceback" not in problem
+    shown = http.get("/udfs/shown", headers={"Accept": accept}).json()
+    assert shown == listed["udfs"][2]
+    assert [p["name"] for p in shown["parameters"] if p["required"]] == ["needed"]
+    assert [p["type"] for p in shown["parameters"]][:4] == ["int", "Shade", "'a' | 'b'", "bool"]
+    assert shown["parameters"][0]["schema"]["type"] == "integer"
+    assert http.get(listed["udfs"][1]["urls"]["parquet"]).status_code == 200
+    ages = {udf["name"]: udf["cache_s"] for udf in listed["udfs"]}
+    assert ages == {"fleeting": 0, "plain": None, "shown": 600}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/nothing", 404, "not-found"),
+        ("/udfs/shwn", 404, "udf-not-found"),
+        ("/udfs/stranded", 500, "udf-unavailable"),
+        ("/runs/0123456789abcdef", 404, "not-found"),
+        ("/runs/..%2f..%2fetc", 404, "not-found"),
+        ("/runs/%00", 404, "not-found"),
+        ("/udfs/%FF", 404, "udf-not-found"),
+    ],
+)
+def test_errors_are_problems_for_scripts_and_pages_for_people(
+    http: httpx.Client, path: str, status: int, code: str
+) -> None:
+    told = http.get(path)
+    assert told.status_code == status
+    assert told.headers["content-type"] == "application/problem+json"
+    assert told.json()["code"] == code
+    shown = http.get(path, headers=BROWSER)
+    assert shown.status_code == status
+    assert shown.headers["content-type"] == "text/html; charset=utf-8"
+    assert "Traceback" not in shown.text
+
+
+def test_a_near_miss_is_told(http: httpx.Client) -> None:
+    assert "did you mean 'shown'?" in http.get("/udfs/shwn").json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/udfs", "/udfs/shown", "/openapi.json", "/docs", "/healthz", "/readyz"]
+)
+def test_head_is_get_without_its_body(http: httpx.Client, path: str) -> None:
+    head, get = http.head(path), http.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_health_and_readiness(http: httpx.Client) -> None:
+    assert http.get("/healthz").json() == {"status": "ok"}
+    assert http.get("/readyz").json() == {"status": "ready", "udfs": 3, "problems": 1}
+
+
+def test_a_run_is_recorded_without_what_is_the_authors(http: httpx.Client) -> None:
+    run = http.get("/udfs/shown.json?needed=8").headers["x-webfoot-run"]
+    record = http.get(f"/runs/{run}").json()
+    assert record["udf"] == "shown"
+    assert '"needed":8' in record["arguments"]
+    assert record["rows"] == 1
+    assert record["problem"] is None
+    assert "log" not in record
+
+
+def test_debug_mode_shows_authors_what_is_theirs(server: Server) -> None:
+    with serve(server.folder, "--debug", store=server.folder.parent / "debug") as debugged:
+        page = httpx.get(f"{debugged.url}/", headers=BROWSER).text
+        assert "Traceback" in page
+        assert "&lt;script&gt;alert(5)" in page
+        assert "broken.py&#34;, line 3" in page
+        (problem,) = httpx.get(f"{debugged.url}/udfs").json()["problems"]
+        assert 'broken.py", line 3' in problem["traceback"]
+        assert "Traceback" in httpx.get(f"{debugged.url}/udfs/stranded", headers=BROWSER).text
+        run = httpx.get(f"{debugged.url}/udfs/shown.json?needed=1").headers["x-webfoot-run"]
+        assert httpx.get(f"{debugged.url}/runs/{run}").json()["log"] == "the UDF printed this\n"
