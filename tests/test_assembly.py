@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from webfoot.assembly import assemble
+from webfoot.assembly import assemble, load_folder
 from webfoot.errors import SettingsError
 from webfoot.runners.inline import InlineRunner
 from webfoot.runners.processes import ProcessRunner
@@ -63,3 +63,11 @@ def test_an_unusable_store_is_an_error_at_start(
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be used"):
         assemble(Settings(folder=folder, store=tmp_path / "file"))
+
+
+def test_what_files_print_is_not_standard_output(
+    tmp_path: Path, write_files: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_files(tmp_path / "assembled", talks="print('imported')", well=WELL)
+    load_folder(Settings(folder=folder, runner="inline"))
+    assert capsys.readouterr() == ("", "imported\n")

@@ -26,7 +26,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from webfoot.conformance import CHECKS, CLIENTS, Finding, UnusableUrlError, check, probe
+from webfoot.conformance import CHECKS, CLIENTS, Finding, UnusableUrlError, check, exchanges
 from webfoot.conformance.__main__ import main
 
 if TYPE_CHECKING:
@@ -849,7 +849,7 @@ def test_connections_are_not_judged_in_process() -> None:
 
 
 def test_a_body_is_not_waited_for(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "WIRE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(exchanges, "WIRE_TIMEOUT_S", 0.05)
     heads = count()
 
     def slow(request: Request, answer: Answer) -> None:

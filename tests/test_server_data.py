@@ -127,11 +127,13 @@ def test_head_and_get_say_the_same(http: httpx.Client, name: str) -> None:
     } | {"transfer-encoding": ""}
 
 
-def test_head_tells_the_length_of_what_is_large_and_only_of_that(http: httpx.Client) -> None:
-    small, large = (http.get(f"{name}.parquet") for name in SIZES)
-    assert len(small.content) < 1_000_000 < len(large.content)
-    assert "content-length" not in http.head("small.parquet").headers
-    assert http.head("large.parquet").headers["content-length"] == str(len(large.content))
+def test_head_tells_the_length_of_what_is_tiny_or_large(http: httpx.Client) -> None:
+    tiny, middling, large = "small.parquet?n=9", "large.parquet?n=5000", "large.parquet?n=300007"
+    sizes = {path: len(http.get(path).content) for path in (tiny, middling, large)}
+    assert sizes[tiny] < 16_384 < sizes[middling] < 1_000_000 < sizes[large]
+    assert http.head(tiny).headers["content-length"] == str(sizes[tiny])
+    assert "content-length" not in http.head(middling).headers
+    assert http.head(large).headers["content-length"] == str(sizes[large])
 
 
 def test_head_never_runs_a_udf_and_does_not_fail_with_it(
@@ -653,11 +655,20 @@ def test_an_operator_can_switch_that_off(server: Server) -> None:
 
 
 def test_a_first_read_is_two_requests_and_a_repeat_two(server: Server) -> None:
-    path = "small.parquet?n=61"
+    path = "large.parquet?n=5001"
     with connect() as con:
         for times in (1, 2):
             con.sql(f"FROM '{server.url}/udfs/{path}'").fetchall()
             assert server.requests(path) == [("HEAD", 200), ("GET", 200)] * times
+
+
+def test_a_tiny_result_is_two_requests_and_then_one(server: Server) -> None:
+    path = "small.parquet?n=61"
+    head, whole, part = ("HEAD", 200), ("GET", 200), ("GET", 206)
+    with connect() as con:
+        for _ in range(3):
+            con.sql(f"FROM '{server.url}/udfs/{path}'").fetchall()
+    assert server.requests(path) == [head, whole, head, part, head]
 
 
 def test_a_large_result_is_two_requests_first_and_ranges_then(server: Server) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from webfoot.settings import Settings
     from webfoot.sources import Code
     from webfoot.store import Store
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,9 @@ class Parts:
             with contextlib.suppress(OSError):  # The folder is away for a moment, say.
                 code = await asyncio.to_thread(sources.read, self.engine.registry.code.root)
                 if code.files != self.engine.registry.code.files:
-                    await self.engine.use(await asyncio.to_thread(_load, code, self.settings))
+                    loaded = await asyncio.to_thread(_load, code, self.settings)
+                    await self.engine.use(loaded)
+                    _tell(loaded)
 
     async def close(self) -> None:
         """Stop what runs and clear up."""
@@ -80,7 +87,17 @@ def load_folder(settings: Settings) -> Registry:
 
 def _load(code: Code, settings: Settings) -> Registry:
     # Inline, nothing is isolated anyway, and on Lambda a second process would double the start.
-    return registry.load(code if settings.runner == "inline" else probe(code))
+    probed = code if settings.runner == "inline" else probe(code)
+    # Standard output may be a table that somebody pipes on: what files print is not part of it.
+    with contextlib.redirect_stdout(sys.stderr):
+        return registry.load(probed)
+
+
+def _tell(loaded: Registry) -> None:
+    """Tell whoever has just saved a file what came of it."""
+    for problem in loaded.problems:
+        _log.error("%s: %s\n%s", problem.file, problem.message, problem.traceback)
+    _log.info("saved and live: %s", ", ".join(loaded) or "no UDF")
 
 
 def _make_runner(settings: Settings, temp: Path) -> Runner:

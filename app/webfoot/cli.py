@@ -141,6 +141,7 @@ def commands() -> None:
 def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
     """Serve the UDFs of FOLDER (default: udfs) by URL."""
     import uvicorn  # noqa: PLC0415  # 70 ms that the other commands do not need
+    from uvicorn.config import LOGGING_CONFIG  # noqa: PLC0415  # likewise
 
     from webfoot.server import create_app  # noqa: PLC0415  # likewise: FastAPI
 
@@ -157,8 +158,10 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         _show_problems(registry)
         for udf in list(registry.values())[:1]:
             click.echo(f"Try in DuckDB: FROM '{address}/udfs/{udf.name}.parquet';")
+        loggers = {**LOGGING_CONFIG["loggers"], "webfoot": LOGGING_CONFIG["loggers"]["uvicorn"]}
         config = uvicorn.Config(
             app,
+            log_config={**LOGGING_CONFIG, "loggers": loggers},
             # DuckDB and proxies keep connections; five seconds would close them between queries.
             timeout_keep_alive=75,
             access_log=access_log,

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from webfoot.store import Store
     from webfoot.views import View
 
-# A failure answers for its call this long: DuckDB's four tries take half a second, and a person who
-# has mended the UDF should not wait.
-FAILURE_S = 5.0
+# A failure answers for its call this long: DuckDB's four tries take half a second, Polars' nearly
+# ten, and a person who has mended the UDF has a new version, whose calls are others.
+FAILURE_S = 10.0
 # A run that nobody waits for is kept going this long: a client that timed out tries again at once.
 LINGER_S = 5.0
 # A reader of byte ranges comes back within this time for its next one...

@@ -286,11 +286,12 @@ def _as_duckdb_says(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("name", KEPT)
+# pyarrow makes no struct of runs.
+@pytest.mark.parametrize(
+    "name", [name for name in KEPT if not pa.types.is_run_end_encoded(KEPT[name][0].type)]
+)
 def test_a_type_is_kept_inside_a_struct_in_a_list(name: str, tmp_path: Path) -> None:
     given, kept, in_duckdb = KEPT[name]
-    if pa.types.is_run_end_encoded(given.type):
-        pytest.skip("pyarrow makes no struct of runs")
     nested = lists(pa.StructArray.from_arrays([given], names=["v"]))
     path = tmp_path / "kept.parquet"
     write(to_batches(pa.table({"c": nested})), path)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from webfoot.conformance import caching, content, cors, ranges, transport
-from webfoot.conformance.probe import (
+from webfoot.conformance.exchanges import (
     Check,
     Client,
     NotApplicableError,

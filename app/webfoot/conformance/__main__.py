@@ -19,7 +19,7 @@ from webfoot.conformance import CLIENTS, Finding, UnusableUrlError, check
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from webfoot.conformance.probe import Outcome
+    from webfoot.conformance.exchanges import Outcome
 
 STYLES: dict[Outcome, str] = {"pass": "green", "fail": "bold red", "warn": "yellow", "skip": "dim"}
 

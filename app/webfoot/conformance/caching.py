@@ -7,7 +7,7 @@ from contextlib import suppress
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from webfoot.conformance.probe import (
+from webfoot.conformance.exchanges import (
     NOT_MODIFIED,
     PARTIAL,
     NotApplicableError,

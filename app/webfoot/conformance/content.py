@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from webfoot.conformance.probe import (
+from webfoot.conformance.exchanges import (
     NOT_FOUND,
     OK,
     NotApplicableError,

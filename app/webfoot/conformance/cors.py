@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from webfoot.conformance.content import sibling
-from webfoot.conformance.probe import Probe, Reply, Verdict, ask, every, judge
+from webfoot.conformance.exchanges import Probe, Reply, Verdict, ask, every, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

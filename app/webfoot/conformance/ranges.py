@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from webfoot.conformance.probe import (
+from webfoot.conformance.exchanges import (
     OK,
     PARTIAL,
     UNSATISFIABLE,

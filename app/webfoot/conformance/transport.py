@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from webfoot.conformance.probe import (
+from webfoot.conformance.exchanges import (
     OK,
     PARTIAL,
     NotApplicableError,

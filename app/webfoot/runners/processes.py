@@ -200,8 +200,9 @@ class ProcessRunner:
             try:
                 answer = await self._supervise(worker, job, target, log)
             finally:
-                _shorten(log, LOG_BYTES)
                 self._give_back(worker, answer, target)
+                # Only now: a worker that had to be killed has printed until then.
+                _shorten(log, LOG_BYTES)
         if "problem" in answer:
             raise Error.from_problem(answer["problem"])
         return frames.read_draft(answer["draft"])

@@ -53,11 +53,17 @@ if TYPE_CHECKING:
     from webfoot.settings import Settings
     from webfoot.store import Blob, Store
 
-# HEAD tells the length of a stored result from this size on. Below, DuckDB is better off without:
-# it then sends one plain GET, where lengths make it fetch the footer and each column by themselves.
-# First read of all columns behind 40 ms and 100 Mbit/s, one GET against the same bytes in nginx:
-# 0.62 at 64 KiB, 0.69 at 512 KiB, 0.74 at 1 MiB; of one column: 0.62, 0.82, 0.98, and 1.32 at
-# 2 MiB, where ranges begin to win (`bench/head_threshold.py`).
+# HEAD tells the length of a stored result up to the first size and from the second one on.
+#
+# Between them DuckDB is better off without: it then sends one plain GET, where lengths make it
+# fetch the footer and each column by themselves. First read of all columns behind 40 ms and
+# 100 Mbit/s, one GET against the same bytes in nginx: 0.62 at 64 KiB, 0.69 at 512 KiB, 0.74 at
+# 1 MiB; of one column: 0.62, 0.82, 0.98, and 1.32 at 2 MiB, where ranges begin to win
+# (`bench/head_threshold.py`).
+#
+# Up to 16 KiB, DuckDB's first range is the whole file: the first read costs the same either way,
+# and a repeat in the same session is one HEAD instead of a HEAD and a GET (85 ms against 127).
+LENGTH_UP_TO_BYTES = 16_384
 LENGTH_FROM_BYTES = 1_000_000
 # Texts below this size gain nothing from compression.
 _COMPRESS_FROM_BYTES = 1_000
@@ -389,7 +395,8 @@ def _etag(result: Result) -> str:
 
 def _tells_length(view: View, shown: Result) -> bool:
     # CSV is read twice by a DuckDB that knows its length, once by one that does not.
-    return view.extension == "parquet" and shown.size >= LENGTH_FROM_BYTES
+    is_parquet = view.extension == "parquet"
+    return is_parquet and not LENGTH_UP_TO_BYTES < shown.size < LENGTH_FROM_BYTES
 
 
 def _length_headers(decision: Decision, result: Result) -> Headers:
