@@ -96,7 +96,8 @@ def webfoot(
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-store-") as folder:
         command += ["serve", str(UDFS), "--host", HOST, "--port", str(port)]
-        command += ["--store", str(store or folder), "--workers", str(workers)]
+        # As its peers: none of them writes a line per request.
+        command += ["--store", str(store or folder), "--workers", str(workers), "--no-access-log"]
         with running(command, env=env) as child:
             wait_for(child, f"http://{HOST}:{port}/readyz")
             yield Peer(f"http://{HOST}:{port}", child.pid)

@@ -18,7 +18,7 @@ import pytest
 
 from webfoot.errors import SettingsError
 from webfoot.results import Column, Failure, Result, digest, to_json
-from webfoot.store import local
+from webfoot.store.blobs import BlobMemory
 from webfoot.store.local import LocalStore
 from webfoot.store.locks import try_lock
 
@@ -263,7 +263,8 @@ def test_use_between_the_look_and_the_removal_saves_a_result(
 def test_bytes_in_memory_are_counted_and_let_go(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_MEMORY_BYTES", 1000)
+    memory = BlobMemory(max_bytes=1000, max_piece=1000)
+    monkeypatch.setattr(store, "_memory", memory)
 
     async def use() -> None:
         for _ in range(3):
@@ -271,9 +272,9 @@ def test_bytes_in_memory_are_counted_and_let_go(
                 result = await put(store, KEYS[number], bytes([number]) * 100)
                 await get(store, KEYS[number])
                 age(store, result, 1000)
-        assert store._small_bytes == sum(len(data) for data in store._small.values()) == 1000
+        assert memory.size == sum(len(data) for data in memory._pieces.values()) == 1000
         await store._evict(0, 0)
-        assert store._small_bytes == len(store._small) == 0
+        assert memory.size == len(memory._pieces) == 0
 
     asyncio.run(use())
 
@@ -283,7 +284,7 @@ def test_bytes_opened_twice_at_once_are_counted_once(store: LocalStore) -> None:
         result = await put(store, KEYS[0], b"x" * 100)
         store._trusted_since = time.time() + 10  # Both are hashed first.
         await asyncio.gather(store.open(result), store.open(result))
-        assert store._small_bytes == 100
+        assert store._memory.size == 100
 
     asyncio.run(use())
 

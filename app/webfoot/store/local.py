@@ -29,7 +29,7 @@ import psutil
 
 from webfoot.errors import Error, SettingsError, StorageFull
 from webfoot.results import Result, from_json, to_json
-from webfoot.store.blobs import FileBlob, MemoryBlob
+from webfoot.store.blobs import BlobMemory, FileBlob, MemoryBlob
 from webfoot.store.locks import try_lock
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ class LocalStore:
         self._root_text = str(self._root)
         self._max_bytes = max_bytes
         self._entries: OrderedDict[str, tuple[tuple[int, int], Entry]] = OrderedDict()
-        self._small: OrderedDict[str, bytes] = OrderedDict()
-        self._small_bytes = 0
+        self._memory = BlobMemory(_MEMORY_BYTES, _MEMORY_PIECE)
         self._touched: dict[str, float] = {}
         self._trusted_since = psutil.boot_time()
         self._evicting = False
@@ -144,10 +143,9 @@ class LocalStore:
     async def open(self, result: Result) -> MemoryBlob | FileBlob | None:
         """Open a result's bytes and note that they are in use."""
         path = self._object_path(result)
-        if (data := self._small.get(path)) is not None:
-            self._small.move_to_end(path)
+        if (remembered := self._memory.get(path)) is not None:
             self._touch(path)
-            return MemoryBlob(data)
+            return remembered
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -163,12 +161,11 @@ class LocalStore:
             self._forget(path)
             return None
         self._touch(path)
-        if blob.size > _MEMORY_PIECE:
+        if not self._memory.takes(blob.size):
             return blob
-        data = blob.read(0, blob.size)
-        blob.close()
-        self._keep_small(path, data)
-        return MemoryBlob(data)
+        with contextlib.closing(blob):
+            self._memory.keep(path, blob.read(0, blob.size))
+        return self._memory.get(path)
 
     async def local_path(self, result: Result) -> Path:
         """The stored file itself."""
@@ -217,20 +214,9 @@ class LocalStore:
         with contextlib.suppress(OSError):  # Evicted, or another user's.
             os.utime(path, (now, now))
 
-    def _keep_small(self, path: str, data: bytes) -> None:
-        self._drop_small(path)
-        self._small[path] = data
-        self._small_bytes += len(data)
-        while self._small_bytes > _MEMORY_BYTES:
-            _, dropped = self._small.popitem(last=False)
-            self._small_bytes -= len(dropped)
-
     def _forget(self, path: str) -> None:
         with contextlib.suppress(OSError):
             Path(path).unlink(missing_ok=True)
-
-    def _drop_small(self, path: str) -> None:
-        self._small_bytes -= len(self._small.pop(path, b""))
 
     async def _is_sound(self, blob: FileBlob, result: Result) -> bool:
         """Whether the bytes are what they were: only a power cut can have torn them."""
@@ -257,7 +243,7 @@ class LocalStore:
         finally:
             self._evicting = False
         for path in removed:
-            self._drop_small(path)
+            self._memory.drop(path)
         # What was published meanwhile may be counted twice; never not at all.
         self._bytes += left - before
         self._recount_at = self._bytes + self._max_bytes * _RECOUNT_SHARE
