@@ -19,6 +19,7 @@ from webfoot.errors import Error
 from webfoot.server.data import DataEndpoint
 from webfoot.server.pages import page_routes, problem_page
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, problem_reply
+from webfoot.server.requests import is_for_result
 from webfoot.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        handle = self._data if self._data.handles(scope) else super().__call__
+        handle = self._data if is_for_result(scope) else super().__call__
         await handle(scope, receive, send)
 
     async def _show_error(self, request: Request, error: Exception) -> Response:

@@ -13,17 +13,14 @@ import asyncio
 import contextlib
 import logging
 import math
-import re
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
 from webfoot.errors import (
     Error,
-    InvalidParameters,
     RunCancelled,
     ServerBusy,
     UdfNotFound,
@@ -38,10 +35,12 @@ from webfoot.server.problems import (
     http_reply,
     problem_reply,
 )
+from webfoot.server.requests import accepts_gzip, read_request, split_query, wants_rerun
+from webfoot.server.transfer import ClientGone, File, send_file, send_reply, unless_gone
 from webfoot.views import MEDIA_TYPES, TEXTS, View, read_view
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -50,8 +49,9 @@ if TYPE_CHECKING:
     from webfoot.registry import Registry
     from webfoot.results import Call, Result
     from webfoot.server.conditions import Decision
+    from webfoot.server.requests import Request
     from webfoot.settings import Settings
-    from webfoot.store import Blob, Store
+    from webfoot.store import Store
 
 # HEAD tells the length of a stored result up to the first size and from the second one on.
 #
@@ -67,40 +67,14 @@ LENGTH_UP_TO_BYTES = 16_384
 LENGTH_FROM_BYTES = 1_000_000
 # Texts below this size gain nothing from compression.
 _COMPRESS_FROM_BYTES = 1_000
-_PIECE = 1 << 20
 _REFUSALS = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-_MOST_QUERY_BYTES = 64_000
-_MOST_PARAMETERS = 1_000
 _REMEMBERED = 10_000
 # Longer queries are read anew each time: remembered, they would fill the memory.
 _MOST_REMEMBERED_BYTES = 1_000
-_PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
-_WANTED_HEADERS = frozenset(
-    {
-        *(b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since"),
-        *(b"if-unmodified-since", b"accept-encoding", b"user-agent", b"cache-control", b"pragma"),
-        *(b"host",),
-    }
-)
 # A preview shows other people's data: whatever is in it, nothing of it may run.
 _PREVIEW_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
 
-# RFC 9110, section 12.5.3: a coding with the quality 0 is refused, not asked for.
-_GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(\d(?:\.\d{0,3})?)\s*)?(?:,|$)", re.IGNORECASE)
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What a request asks for, before any of it is known to make sense."""
-
-    method: str
-    name: str
-    extension: str
-    query: bytes
-    headers: Mapping[str, str]
-    base_url: str
 
 
 @dataclass(frozen=True)
@@ -110,19 +84,6 @@ class _Asked:
     udf: Udf
     call: Call
     view: View
-
-
-@dataclass(frozen=True)
-class _File:
-    """An answer whose body is read piece by piece: status and headers, and which bytes of what."""
-
-    decision: Decision
-    headers: Headers
-    blob: Blob
-
-
-class ClientGone(Exception):
-    """The client closed the connection before it was answered."""
 
 
 class DataEndpoint:
@@ -142,25 +103,17 @@ class DataEndpoint:
         self._understood_by: Registry | None = None
         self._headers_of: OrderedDict[tuple[str, str, bool], Headers] = OrderedDict()
 
-    def handles(self, scope: Scope) -> bool:
-        """Whether a request is for a result: by its path and its method."""
-        return (
-            scope["type"] == "http"
-            and scope["method"] in ("GET", "HEAD")
-            and _PATH.fullmatch(_path(scope)) is not None
-        )
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that this endpoint handles."""
-        request = _read_request(scope)
+        request = read_request(scope)
         answer = await self._answer(request, receive)
         if isinstance(answer, Reply):
-            await _send_reply(answer, send)
+            await send_reply(answer, send)
         elif answer is not None:
             with contextlib.closing(answer.blob):
-                await _send_file(answer, receive, send)
+                await send_file(answer, receive, send)
 
-    async def _answer(self, request: _Request, receive: Receive) -> Reply | _File | None:
+    async def _answer(self, request: Request, receive: Receive) -> Reply | File | None:
         """The answer, whatever happens; None if nobody is left to read it."""
         try:
             if request.method == "HEAD":
@@ -179,7 +132,7 @@ class DataEndpoint:
             error = Error("something went wrong in Webfoot itself; the server's log says what")
         return self._refuse(error, request)
 
-    def _refuse(self, error: Error, request: _Request) -> Reply:
+    def _refuse(self, error: Error, request: Request) -> Reply:
         if request.method == "HEAD":
             return replace(problem_reply(error, debug=False), body=b"")
         if error.run:
@@ -203,7 +156,7 @@ class DataEndpoint:
             lines += [error.traceback or "", self._engine.runs.log(error.run or "")]
         _log.warning("\n".join(line.rstrip() for line in lines if line))
 
-    def _understand(self, request: _Request) -> _Asked:
+    def _understand(self, request: Request) -> _Asked:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
         registry = self._engine.registry
         if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
@@ -212,14 +165,14 @@ class DataEndpoint:
         asked = self._understood.get(key)
         if asked is None:
             udf = registry.find(request.name)
-            own, others = _split_query(request.query)
+            own, others = split_query(request.query)
             view = read_view(request.extension, own)
             asked = _Asked(udf, self._engine.call(udf, others), view)
             if len(request.query) <= _MOST_REMEMBERED_BYTES:
                 self._understood[key] = asked
         return asked
 
-    async def _head(self, request: _Request) -> Reply:
+    async def _head(self, request: Request) -> Reply:
         try:
             asked = self._understand(request)
             found = await self._peek(asked, request.headers)
@@ -245,7 +198,7 @@ class DataEndpoint:
         self, asked: _Asked, headers: Mapping[str, str]
     ) -> tuple[Result, Result, View] | None:
         """What a GET would be answered with now, if that is sure: the result, and a view of it."""
-        if _wants_rerun(headers):
+        if wants_rerun(headers):
             return None
         result = await self._engine.peek(asked.call, View("parquet"))
         if result is None:
@@ -254,20 +207,20 @@ class DataEndpoint:
         shown = result if view.canonical else await self._engine.peek(asked.call, view)
         return None if shown is None else (result, shown, view)
 
-    async def _get(self, request: _Request, receive: Receive) -> Reply | _File:
+    async def _get(self, request: Request, receive: Receive) -> Reply | File:
         asked = self._understand(request)
         ranged = read_range(request.headers.get("range")) is not None
-        rerun = not ranged and _wants_rerun(request.headers)
+        rerun = not ranged and wants_rerun(request.headers)
         timing = b"hit"
         result = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if result is None:
             running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
-            answer = await _unless_gone(receive, running)
+            answer = await unless_gone(receive, running)
             result, timing = answer.result, _timing(answer)
         view = _encoded(asked.view, request.headers, result)
         shown = result
         if not view.canonical:
-            shown = (await _unless_gone(receive, self._engine.view(asked.udf, result, view))).result
+            shown = (await unless_gone(receive, self._engine.view(asked.udf, result, view))).result
         decision = _decide(request, shown)
         if decision.status in _REFUSALS:
             return _refusal(decision, shown)
@@ -276,7 +229,7 @@ class DataEndpoint:
             raise ServerBusy("the result was evicted while it was asked for; try again")
         headers = self._headers(asked, result, shown, view)
         headers += [*_length_headers(decision, shown), (b"server-timing", timing)]
-        return _File(decision, headers, blob)
+        return File(decision, headers, blob)
 
     def _headers(self, asked: _Asked, result: Result, shown: Result, view: View) -> Headers:
         """What HEAD and GET alike say of `shown`, which is `view` of `result`."""
@@ -315,62 +268,19 @@ class DataEndpoint:
         if lifetime == 0:
             return (b"cache-control", b"no-store")
         left = lifetime if math.isinf(result.expires) else result.expires - time.time()
+        # With reload, the code behind the URL may change at any moment.
         if self._settings.reload or left <= 0:
-            return (
-                b"cache-control",
-                b"no-cache",
-            )  # The code behind the URL may change at any moment.
+            return (b"cache-control", b"no-cache")
         return (b"cache-control", b"public, max-age=%d" % min(left, 31_536_000))
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
-
-
-def _read_request(scope: Scope) -> _Request:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        if raw_name in _WANTED_HEADERS:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    match = _PATH.fullmatch(_path(scope))
-    assert match is not None, "only called for paths that it handles"
-    base_url = f"{scope['scheme']}://{headers.get('host', 'localhost')}{scope.get('root_path', '')}"
-    return _Request(scope["method"], match[1], match[2], scope["query_string"], headers, base_url)
-
-
-def _split_query(query: bytes) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Webfoot's own parameters, which begin with `_`, and the UDF's."""
-    if len(query) > _MOST_QUERY_BYTES:
-        raise InvalidParameters(
-            f"the query is {len(query)} bytes long, and at most {_MOST_QUERY_BYTES} are read"
-        )
-    if query.count(b"&") >= _MOST_PARAMETERS:
-        raise InvalidParameters(f"the query has more than {_MOST_PARAMETERS} parameters")
-    try:
-        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
-    except UnicodeDecodeError as error:
-        raise InvalidParameters(f"the query is not UTF-8: {error}") from error
-    own = [pair for pair in pairs if pair[0].startswith("_")]
-    return own, [pair for pair in pairs if not pair[0].startswith("_")]
-
-
-def _wants_rerun(headers: Mapping[str, str]) -> bool:
-    said = headers.get("cache-control", "") + headers.get("pragma", "")
-    return "no-cache" in said.lower()
 
 
 def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:
     """The view, compressed if it is text and the client asks for that."""
-    if view.extension not in TEXTS or result.size < _COMPRESS_FROM_BYTES:
-        return view
-    asked = _GZIP.search(headers.get("accept-encoding", ""))
-    wanted = asked is not None and (asked[1] is None or float(asked[1]) > 0)
-    return replace(view, gzip=True) if wanted else view
+    worth_it = view.extension in TEXTS and result.size >= _COMPRESS_FROM_BYTES
+    return replace(view, gzip=True) if worth_it and accepts_gzip(headers) else view
 
 
-def _decide(request: _Request, shown: Result) -> Decision:
+def _decide(request: Request, shown: Result) -> Decision:
     wanted = read_range(request.headers.get("range"))
     return decide(request.headers, _etag(shown), shown.created, shown.size, wanted)
 
@@ -412,51 +322,3 @@ def _length_headers(decision: Decision, result: Result) -> Headers:
 def _timing(answer: Answer) -> bytes:
     run, total = answer.result.seconds * 1000, answer.waited_s * 1000
     return b"run;dur=%.1f, wait;dur=%.1f" % (run, max(total - run, 0))
-
-
-async def _send_reply(reply: Reply, send: Send) -> None:
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    await send({"type": "http.response.body", "body": reply.body})
-
-
-async def _send_file(file: _File, receive: Receive, send: Send) -> None:
-    decision = file.decision
-    await send({"type": "http.response.start", "status": decision.status, "headers": file.headers})
-    position, end = decision.start, decision.start + decision.length
-    if end - position > _PIECE:
-        leaving = asyncio.create_task(_gone(receive))
-        try:
-            while end - position > _PIECE:
-                piece = file.blob.read(position, _PIECE)
-                position += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                # Sending to a client that has gone returns at once: let others have their turn.
-                await asyncio.sleep(0)
-                if leaving.done():
-                    return
-        finally:
-            leaving.cancel()
-    body = file.blob.read(position, end - position) if decision.length else b""
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _unless_gone(receive: Receive, work: Awaitable[Answer]) -> Answer:
-    """Do `work`, unless the client goes away meanwhile."""
-    task = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_gone(receive))
-    try:
-        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return await task
-    finally:
-        leaving.cancel()
-        if not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Error):
-                await task
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

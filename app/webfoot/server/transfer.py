@@ -1,0 +1,89 @@
+"""Bytes to a client, and whether it is still there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from webfoot.errors import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from starlette.types import Receive, Send
+
+    from webfoot.engine import Answer
+    from webfoot.server.conditions import Decision
+    from webfoot.server.problems import Headers, Reply
+    from webfoot.store import Blob
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class File:
+    """An answer whose body is read piece by piece: status and headers, and which bytes of what."""
+
+    decision: Decision
+    headers: Headers
+    blob: Blob
+
+
+class ClientGone(Exception):
+    """The client closed the connection before it was answered."""
+
+
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Send a response that is at hand."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+async def send_file(file: File, receive: Receive, send: Send) -> None:
+    """Send the wanted bytes, as long as there is somebody to take them."""
+    decision = file.decision
+    await send({"type": "http.response.start", "status": decision.status, "headers": file.headers})
+    position, end = decision.start, decision.start + decision.length
+    if end - position > _PIECE:
+        leaving = asyncio.create_task(_gone(receive))
+        try:
+            while end - position > _PIECE:
+                piece = file.blob.read(position, _PIECE)
+                position += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                # Sending to a client that has gone returns at once: let others have their turn.
+                await asyncio.sleep(0)
+                if leaving.done():
+                    return
+        finally:
+            leaving.cancel()
+    body = file.blob.read(position, end - position) if decision.length else b""
+    await send({"type": "http.response.body", "body": body})
+
+
+async def unless_gone(receive: Receive, work: Awaitable[Answer]) -> Answer:
+    """Do `work`, unless the client goes away meanwhile.
+
+    Raises:
+        ClientGone: If it does; the work is then cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return await task
+    finally:
+        leaving.cancel()
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Error):
+                await task
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
