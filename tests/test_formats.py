@@ -683,7 +683,7 @@ def test_a_page_runs_nothing_that_is_in_the_data(show: Show) -> None:
 def test_a_text_null_is_not_a_null(show: Show) -> None:
     page = show(pa.table({"a": ["null", None]}), "html")
     assert page.count(b'class="null"') == 1
-    assert b"<td>null</td>" in page
+    assert b'<td class="text">null</td>' in page
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,14 @@ def test_every_format_takes_a_selection(server: Server, http: httpx.Client, exte
     assert server.executions("small 9 ") == 1
 
 
+def test_only_a_browser_is_shown_an_error_as_a_page(http: httpx.Client) -> None:
+    for accept, shown in (("text/html,*/*;q=0.8", "text/html"), ("*/*", "application/problem")):
+        told = http.get("small.html?n=x", headers={"Accept": accept})
+        assert told.status_code == 422
+        assert told.headers["content-type"].startswith(shown)
+        assert "valid integer" in told.text
+
+
 def test_a_preview_runs_nothing_that_is_in_the_data(http: httpx.Client) -> None:
     page = http.get("values.html", params={"texts": "<script>alert(1)</script>"})
     assert "<script" not in page.text

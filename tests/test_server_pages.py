@@ -173,7 +173,7 @@ def test_the_page_of_a_udf_has_a_form_that_calls_it(http: httpx.Client) -> None:
     filled = dict.fromkeys(page.names, "") | {"needed": "3"}
     shown = http.get(action[1], params=filled, headers=BROWSER)
     assert shown.status_code == 200
-    assert "<td>3</td>" in shown.text
+    assert '<td class="number">3</td>' in shown.text
 
 
 @pytest.mark.parametrize(

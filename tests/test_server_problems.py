@@ -23,6 +23,7 @@ from webfoot.server.problems import (
     Reply,
     duckdb_reply,
     http_reply,
+    page_reply,
     problem_reply,
 )
 
@@ -107,3 +108,13 @@ def test_duckdb_reads_an_error_without_retries(
         assert "details: http://localhost:8000/runs/8f2c1d" in shown
     assert reply.status == 200
     assert headers(reply)["x-webfoot-status"] == str(error.status)
+
+
+def test_a_browser_that_asks_for_a_preview_is_shown_the_error_as_a_page() -> None:
+    reply = problem_reply(InvalidParameters("n: must be <b>, got 'x'"), debug=False)
+    page = page_reply(reply, "http://here")
+    assert page.status == 422
+    assert headers(page)["content-type"].startswith("text/html")
+    assert headers(page)["content-length"] == str(len(page.body))
+    assert headers(page)["x-webfoot-code"] == "invalid-parameters"
+    assert b"must be &lt;b&gt;" in page.body

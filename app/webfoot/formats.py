@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 # A preview is read by a person: more rows than this help nobody, and cost the browser.
 _ROWS_IN_PREVIEW = 1000
+_NUMBERS = frozenset(
+    {
+        *("tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "decimal"),
+        *("utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"),
+    }
+)
 _PIECE = 1 << 20
 
 
@@ -136,7 +142,10 @@ def _html(relation: duckdb.DuckDBPyRelation, file: Sink, _: duckdb.DuckDBPyConne
     )
     found = texts.fetchall()
     rows = found[:_ROWS_IN_PREVIEW]
-    columns = list(zip(relation.columns, [str(kind) for kind in relation.types], strict=True))
+    columns = [
+        (name, str(kind), "number" if kind.id in _NUMBERS else "text")
+        for name, kind in zip(relation.columns, relation.types, strict=True)
+    ]
     page = render("preview.html", columns=columns, rows=rows, cut=len(found) > len(rows))
     file.write(page.encode())
     return len(rows)

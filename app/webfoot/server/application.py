@@ -17,8 +17,8 @@ import webfoot
 from webfoot.assembly import assemble
 from webfoot.errors import Error
 from webfoot.server.data import DataEndpoint
-from webfoot.server.pages import page_routes, problem_page
-from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, problem_reply
+from webfoot.server.pages import base_url_of, page_routes, wants_html
+from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
 from webfoot.server.requests import is_for_result
 from webfoot.settings import Settings
 
@@ -119,9 +119,9 @@ async def _show_bug(request: Request, _: Exception) -> Response:
 
 def _respond(request: Request, reply: Reply) -> Response:
     """The reply; as a page if a browser shows it to somebody."""
-    page = problem_page(request, reply)
-    response = page or Response(reply.body, reply.status)
+    if wants_html(request):
+        reply = page_reply(reply, base_url_of(request))
+    response = Response(reply.body, reply.status)
     for name, value in reply.headers:
-        if page is None or name not in (b"content-type", b"content-length"):
-            response.headers[name.decode()] = value.decode()
+        response.headers[name.decode()] = value.decode()
     return response

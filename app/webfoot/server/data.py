@@ -33,6 +33,7 @@ from webfoot.server.problems import (
     Reply,
     duckdb_reply,
     http_reply,
+    page_reply,
     problem_reply,
 )
 from webfoot.server.requests import accepts_gzip, read_request, split_query, wants_rerun
@@ -147,7 +148,9 @@ class DataEndpoint:
         )
         if told_in_file:
             return duckdb_reply(error, request.base_url)
-        return problem_reply(error, debug=self._settings.debug)
+        problem = problem_reply(error, debug=self._settings.debug)
+        shown = request.extension == "html" and "text/html" in request.headers.get("accept", "")
+        return page_reply(problem, request.base_url) if shown else problem
 
     def _log_failure(self, error: Error) -> None:
         """Tell whoever runs the server; while debugging, that is the author."""

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from webfoot.server.openapi import describe
+from webfoot.server.problems import PAGE_POLICY
 from webfoot.templating import render
 from webfoot.views import MEDIA_TYPES
 
@@ -18,14 +19,10 @@ if TYPE_CHECKING:
     from webfoot.definition import Udf
     from webfoot.engine import Engine
     from webfoot.registry import Problem
-    from webfoot.server.problems import Reply
     from webfoot.settings import Settings
 
 _PAGE_HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self';"
-        " base-uri 'none'; frame-ancestors 'none'"
-    ),
+    "content-security-policy": PAGE_POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
@@ -53,20 +50,20 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
 
     @router.api_route("/udfs", methods=_READ)
     def list_udfs(request: Request) -> Response:
-        if _wants_html(request):
+        if wants_html(request):
             return _catalog_page(engine, request, debug=settings.debug)
         registry = engine.registry
-        udfs = [_describe(udf, engine, _base(request)) for udf in registry.values()]
+        udfs = [_describe(udf, engine, base_url_of(request)) for udf in registry.values()]
         problems = [_plain(problem, debug=settings.debug) for problem in registry.problems]
         return JSONResponse({"udfs": udfs, "problems": problems}, headers=_DATA_HEADERS)
 
     @router.api_route("/udfs/{name}", methods=_READ)
     def show_udf(name: str, request: Request) -> Response:
         udf = engine.registry.find(name)
-        description = _describe(udf, engine, _base(request))
-        if not _wants_html(request):
+        description = _describe(udf, engine, base_url_of(request))
+        if not wants_html(request):
             return JSONResponse(description, headers=_DATA_HEADERS)
-        example = _example(udf, _base(request))
+        example = _example(udf, base_url_of(request))
         return _page(
             request,
             "udf.html",
@@ -95,11 +92,11 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
 def _add_documents(router: APIRouter, engine: Engine) -> None:
     @router.api_route("/openapi.json", methods=_READ)
     def openapi(request: Request) -> Response:
-        return JSONResponse(describe(engine.registry, _base(request)), headers=_DATA_HEADERS)
+        return JSONResponse(describe(engine.registry, base_url_of(request)), headers=_DATA_HEADERS)
 
     @router.api_route("/docs", methods=_READ)
     def docs(request: Request) -> Response:
-        document = describe(engine.registry, _base(request))
+        document = describe(engine.registry, base_url_of(request))
         return _page(request, "docs.html", document=document)
 
 
@@ -116,15 +113,6 @@ def _add_health(router: APIRouter, engine: Engine) -> None:
         )
 
 
-def problem_page(request: Request, reply: Reply) -> Response | None:
-    """An error as a page, for a browser that shows it to somebody."""
-    if not _wants_html(request):
-        return None
-    page = _page(request, "problem.html", problem=json.loads(reply.body))
-    page.status_code = reply.status
-    return page
-
-
 def _catalog_page(engine: Engine, request: Request, *, debug: bool) -> Response:
     registry = engine.registry
     first = next(iter(registry.values()), None)
@@ -133,12 +121,14 @@ def _catalog_page(engine: Engine, request: Request, *, debug: bool) -> Response:
         "catalog.html",
         udfs=list(registry.values()),
         problems=[_plain(problem, debug=debug) for problem in registry.problems],
-        example=_example(first, _base(request)) if first else "",
+        example=_example(first, base_url_of(request)) if first else "",
     )
 
 
 def _page(request: Request, template: str, **values: Any) -> Response:
-    return HTMLResponse(render(template, root=_base(request), **values), headers=_PAGE_HEADERS)
+    return HTMLResponse(
+        render(template, root=base_url_of(request), **values), headers=_PAGE_HEADERS
+    )
 
 
 def _write(default: Any) -> str:
@@ -156,11 +146,13 @@ def _plain(problem: Problem, *, debug: bool) -> dict[str, Any]:
     return plain
 
 
-def _base(request: Request) -> str:
+def base_url_of(request: Request) -> str:
+    """The server's address as the client wrote it, without a slash at its end."""
     return str(request.base_url).rstrip("/")
 
 
-def _wants_html(request: Request) -> bool:
+def wants_html(request: Request) -> bool:
+    """Whether a browser asks, to show the answer to somebody."""
     accept = request.headers.get("accept", "")
     return "text/html" in accept and not accept.startswith("application/json")
 

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from webfoot.errors import Error, ServerBusy
+from webfoot.templating import render
 from webfoot.unreadable import unreadable_parquet
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ COMMON_HEADERS: Headers = [
     (b"cross-origin-resource-policy", b"cross-origin"),
     (b"x-content-type-options", b"nosniff"),
 ]
+# Pages show other people's texts: whatever is in them, nothing of it may run.
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none'"
+)
 # What DuckDB prints of a message: a screenful, not a UDF's whole data set.
 _MOST_SHOWN = 2_000
 
@@ -75,6 +81,15 @@ def duckdb_reply(error: Error, base_url: str) -> Reply:
         message += f"\n  run {error.run}, details: {base_url}/runs/{error.run}"
     body = unreadable_parquet(message)
     return Reply(200, _headers(error, "application/vnd.apache.parquet", body), body)
+
+
+def page_reply(reply: Reply, base_url: str) -> Reply:
+    """A problem as a page, for a browser that shows it to somebody."""
+    page = render("problem.html", problem=json.loads(reply.body), root=base_url).encode()
+    own = {b"content-type": b"text/html; charset=utf-8", b"content-length": b"%d" % len(page)}
+    headers = [(name, own.get(name, value)) for name, value in reply.headers]
+    headers += [(b"content-security-policy", PAGE_POLICY.encode()), (b"vary", b"Accept")]
+    return Reply(reply.status, headers, page)
 
 
 def _headers(error: Error, media_type: str, body: bytes) -> Headers:
