@@ -32,6 +32,8 @@ PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
 )
+# Python before 3.13 has the phrase of an older standard; a code must not depend on that.
+_PHRASES = {HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable"}
 # What DuckDB prints of a message: a screenful, not a UDF's whole data set.
 _MOST_SHOWN = 2_000
 
@@ -58,11 +60,12 @@ def http_reply(
     status: HTTPStatus, detail: str = "", headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> Reply:
     """What HTTP itself refuses, such as an unknown path, in the same shape."""
+    phrase = _PHRASES.get(status, status.phrase)
     problem = {
         "type": "about:blank",
-        "title": status.phrase,
+        "title": phrase,
         "status": status.value,
-        "code": status.phrase.lower().replace(" ", "-"),
+        "code": phrase.lower().replace(" ", "-"),
         "detail": detail or f"{status.description or status.phrase}; GET / shows what there is",
     }
     body = json.dumps(problem, ensure_ascii=False).encode()
