@@ -12,6 +12,7 @@ import httpx
 from rich.console import Console
 
 from bench import (
+    conformance,
     executions,
     first_call,
     head_threshold,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 BENCHMARKS: dict[str, Callable[[Options], Report]] = {
+    "conformance": conformance.run,
     "executions": executions.run,
     "remote_reads": remote_reads.run,
     "loopback": loopback.run,
