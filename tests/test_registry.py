@@ -174,7 +174,9 @@ def test_an_unknown_udf_is_not_found_and_the_nearest_is_named(tmp_path: Path) ->
         UdfNotFound, match=r"^there is no UDF 'contour'; did you mean 'contours'[?]$"
     ):
         udfs.find("contour")
-    with pytest.raises(UdfNotFound, match=r"^there is no UDF 'zzz'; GET /udfs lists them$"):
+    with pytest.raises(
+        UdfNotFound, match=r"^there is no UDF 'zzz'; `webfoot list` or GET /udfs lists them$"
+    ):
         udfs.find("zzz")
 
 

@@ -78,7 +78,7 @@ class Registry(Mapping[str, Udf]):
                 error.traceback = problem.traceback or None
                 raise error
         near = difflib.get_close_matches(name, self.udfs, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "GET /udfs lists them"
+        hint = f"did you mean {near[0]!r}?" if near else "`webfoot list` or GET /udfs lists them"
         raise UdfNotFound(f"there is no UDF {name!r}; {hint}", udf=name)
 
 
