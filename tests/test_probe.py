@@ -111,3 +111,24 @@ def test_an_empty_folder_is_healthy(tmp_path: Path) -> None:
 
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208  # short
+
+
+def test_what_has_not_changed_is_not_tried_again(
+    tmp_path: Path, write_files: Callable[..., Path]
+) -> None:
+    tried = tmp_path / "tried"
+    note = f"open({str(tried)!r}, 'a').write(__name__.split('.')[-1] + ' ')\n"
+    deadly = note + "import os; os._exit(1)"
+    folder = write_files(
+        tmp_path / "folder", a=note + WELL, b=note + "from . import _c\n", _c="", d=deadly
+    )
+    before = probe(sources.read(folder))
+    assert set(before.refused) == {"d.py"}
+    tried.write_text("")
+    assert probe(sources.read(folder), before=before) == before
+    assert tried.read_text() == ""
+    write_files(folder, _c="changed = True")
+    assert set(probe(sources.read(folder), before=before).refused) == {"d.py"}
+    assert tried.read_text() == "b "
+    write_files(folder, d=note)
+    assert probe(sources.read(folder), before=before).refused == {}

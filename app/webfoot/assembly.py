@@ -55,7 +55,8 @@ class Parts:
             with contextlib.suppress(OSError):  # The folder is away for a moment, say.
                 code = await asyncio.to_thread(sources.read, self.engine.registry.code.root)
                 if code.files != self.engine.registry.code.files:
-                    loaded = await asyncio.to_thread(_load, code, self.settings)
+                    before = self.engine.registry.code
+                    loaded = await asyncio.to_thread(_load, code, self.settings, before)
                     await self.engine.use(loaded)
                     _tell(loaded)
 
@@ -85,9 +86,9 @@ def load_folder(settings: Settings) -> Registry:
     return _load(sources.read(settings.folder), settings)
 
 
-def _load(code: Code, settings: Settings) -> Registry:
+def _load(code: Code, settings: Settings, before: Code | None = None) -> Registry:
     # Inline, nothing is isolated anyway, and on Lambda a second process would double the start.
-    probed = code if settings.runner == "inline" else probe(code)
+    probed = code if settings.runner == "inline" else probe(code, before=before)
     # Standard output may be a table that somebody pipes on: what files print is not part of it.
     with contextlib.redirect_stdout(sys.stderr):
         return registry.load(probed)

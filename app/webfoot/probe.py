@@ -33,26 +33,37 @@ _FORKED = "/forked/"
 _RETURN_S = 0.2
 
 
-def probe(code: Code, timeout_s: float = IMPORT_TIMEOUT_S) -> Code:
+def probe(code: Code, timeout_s: float = IMPORT_TIMEOUT_S, *, before: Code | None = None) -> Code:
     """Find the files that must not be imported.
 
     Args:
         code: A snapshot.
         timeout_s: How long one file may take, in seconds.
+        before: An earlier snapshot that was probed: what has not changed since is not tried again.
 
     Returns:
         The same snapshot, with those files refused.
     """
-    while True:
-        fatal = _first_fatal(code, timeout_s)
+    known = _unchanged(code, before) if before else frozenset()
+    still = {file: why for file, why in before.refused.items() if file in known} if before else {}
+    code = replace(code, refused={**code.refused, **still})
+    while files := [file for file, _ in code.udf_files() if file not in {*known, *code.refused}]:
+        fatal = _first_fatal(code, files, timeout_s)
         if fatal is None:
-            return code
+            break
         file, reason = fatal
         code = replace(code, refused={**code.refused, file: reason})
+    return code
 
 
-def _first_fatal(code: Code, timeout_s: float) -> tuple[str, str] | None:
-    """Import all files in a process; the one it died of, and how."""
+def _unchanged(code: Code, before: Code) -> frozenset[str]:
+    """The files that are as they were, with all that they import."""
+    both = code.files.keys() & before.files.keys()
+    return frozenset(file for file in both if code.version(file) == before.version(file))
+
+
+def _first_fatal(code: Code, files: list[str], timeout_s: float) -> tuple[str, str] | None:
+    """Import `files` in a process; the one it died of, and how."""
     reading, writing = os.pipe()
     with subprocess.Popen(  # noqa: S603  # our own module
         [sys.executable, "-m", "webfoot.probe", str(writing)],
@@ -64,7 +75,8 @@ def _first_fatal(code: Code, timeout_s: float) -> tuple[str, str] | None:
     ) as process:
         os.close(writing)
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:  # type: ignore[union-attr]
-            stdin.write(json.dumps(sources.to_message(code)).encode())
+            message = {"code": sources.to_message(code), "files": files}
+            stdin.write(json.dumps(message).encode())
         said, hung = _follow(reading, timeout_s)
         os.close(reading)
         with contextlib.suppress(ProcessLookupError):
@@ -99,14 +111,15 @@ def _follow(progress: int, timeout_s: float) -> tuple[list[str], bool]:
 
 def main() -> None:
     """Import the files of the snapshot on standard input, announcing each."""
-    code = sources.from_message(json.load(sys.stdin))
+    message = json.load(sys.stdin)
+    code = sources.from_message(message["code"])
     announced = int(sys.argv[1])
     sources.mount(code)
     own_pid = os.getpid()
     forked: list[bool] = []
     os.register_at_fork(after_in_parent=lambda: forked.append(True))
     for file, module in code.udf_files():
-        if file in code.refused:
+        if file not in message["files"]:
             continue
         os.write(announced, f"{file}\n".encode())
         try:
