@@ -31,7 +31,7 @@ def _as_before() -> Iterator[None]:
             del sys.modules[name]
 
 
-def folder_of(tmp_path: Path, files: Mapping[str, str | bytes], name: str = "farm") -> Path:
+def folder_of(tmp_path: Path, files: Mapping[str, str | bytes], name: str = "orchard") -> Path:
     root = tmp_path / name
     for file, content in files.items():
         path = root / file
@@ -43,7 +43,7 @@ def folder_of(tmp_path: Path, files: Mapping[str, str | bytes], name: str = "far
 
 def code_of(files: Mapping[str, str | bytes]) -> Code:
     content = {f: text if isinstance(text, bytes) else text.encode() for f, text in files.items()}
-    return Code(Path("/farm"), "farm", content)
+    return Code(Path("/orchard"), "orchard", content)
 
 
 # Reading.
@@ -79,9 +79,9 @@ def test_the_python_files_of_a_folder_are_read(tmp_path: Path) -> None:
     }
     assert code.refused == {}
     assert list(code.udf_files()) == [
-        ("a.py", "farm.a"),
-        ("linked.py", "farm.linked"),
-        ("sub/b.py", "farm.sub.b"),
+        ("a.py", "orchard.a"),
+        ("linked.py", "orchard.linked"),
+        ("sub/b.py", "orchard.sub.b"),
     ]
 
 
@@ -114,7 +114,7 @@ def test_an_empty_folder_has_no_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "package"),
     [
-        ("farm", "farm"),
+        ("orchard", "orchard"),
         ("udfs", "udfs"),
         ("größe", "größe"),
         ("json", "udfs"),
@@ -153,7 +153,7 @@ def test_files_import_each_other_in_every_way(tmp_path: Path) -> None:
     files = {
         "_help.py": "def double(n): return 2 * n\n",
         "relative.py": "from ._help import double\nfrom . import _help\n",
-        "absolute.py": "from farm._help import double\nimport farm._help\n",
+        "absolute.py": "from orchard._help import double\nimport orchard._help\n",
         "late.py": "def call(n):\n    from ._help import double\n    return double(n)\n",
         "star.py": "from ._help import *\n",
         "computed.py": (
@@ -161,16 +161,16 @@ def test_files_import_each_other_in_every_way(tmp_path: Path) -> None:
             "double = importlib.import_module(f'.{name}', __package__).double\n"
         ),
         "sub/up.py": "from .._help import double\nfrom . import beside\n",
-        "sub/beside.py": "from farm import _help\n",
+        "sub/beside.py": "from orchard import _help\n",
         "pack/__init__.py": "from .inner import double\n",
         "pack/inner.py": "from .._help import double\n",
         "through.py": "from .pack import double\n",
     }
     sources.mount(sources.read(folder_of(tmp_path, files)))
-    helper = importlib.import_module("farm._help")
+    helper = importlib.import_module("orchard._help")
     for name in ("relative", "absolute", "star", "computed", "sub.up", "pack", "through"):
-        assert importlib.import_module(f"farm.{name}").double is helper.double, name
-    assert importlib.import_module("farm.late").call(4) == 8
+        assert importlib.import_module(f"orchard.{name}").double is helper.double, name
+    assert importlib.import_module("orchard.late").call(4) == 8
 
 
 def test_files_may_import_each_other_in_a_ring(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_files_may_import_each_other_in_a_ring(tmp_path: Path) -> None:
         "b.py": "from . import a\ndef two(): return a.one() + 1\n",
     }
     sources.mount(sources.read(folder_of(tmp_path, files)))
-    assert importlib.import_module("farm.a").b.two() == 2
+    assert importlib.import_module("orchard.a").b.two() == 2
 
 
 def test_what_is_imported_is_what_was_read(tmp_path: Path) -> None:
@@ -189,33 +189,33 @@ def test_what_is_imported_is_what_was_read(tmp_path: Path) -> None:
     (root / "late.py").write_text("x = 'late'\n")
     (root / "a.py").unlink()
     sources.mount(code)
-    assert importlib.import_module("farm.a").x == "old"
-    with pytest.raises(ModuleNotFoundError, match=r"No module named 'farm\.late'"):
-        importlib.import_module("farm.late")
+    assert importlib.import_module("orchard.a").x == "old"
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'orchard\.late'"):
+        importlib.import_module("orchard.late")
 
 
 def test_a_later_snapshot_takes_the_place_of_an_earlier(tmp_path: Path) -> None:
     root = folder_of(tmp_path, {"a.py": "x = 1\ndef read():\n    return x\n", "gone.py": ""})
     sources.mount(sources.read(root))
-    old = importlib.import_module("farm.a")
+    old = importlib.import_module("orchard.a")
     (root / "a.py").write_text("x = 2\n")
     (root / "gone.py").unlink()
     sources.mount(sources.read(root))
-    assert importlib.import_module("farm.a").x == 2
+    assert importlib.import_module("orchard.a").x == 2
     assert old.read() == 1
     with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("farm.gone")
+        importlib.import_module("orchard.gone")
     finders = [finder for finder in sys.meta_path if isinstance(finder, sources._Finder)]
-    assert [finder.code.package for finder in finders].count("farm") == 1
+    assert [finder.code.package for finder in finders].count("orchard") == 1
 
 
 def test_an_unmounted_package_is_found_no_more(tmp_path: Path) -> None:
     sources.mount(sources.read(folder_of(tmp_path, {"a.py": "x = 1\n"})))
-    importlib.import_module("farm.a")
-    sources.unmount("farm")
-    assert not {"farm", "farm.a"} & set(sys.modules)
+    importlib.import_module("orchard.a")
+    sources.unmount("orchard")
+    assert not {"orchard", "orchard.a"} & set(sys.modules)
     with pytest.raises(ModuleNotFoundError):
-        importlib.import_module("farm.a")
+        importlib.import_module("orchard.a")
 
 
 def test_modules_imported_from_disk_give_way_to_the_snapshot(
@@ -236,21 +236,21 @@ def test_a_file_shadows_nothing_outside_the_folder(tmp_path: Path, name: str) ->
     before = importlib.import_module(name) if name != "udf" else None
     files = {f"{name}.py": "x = 1\n", "user.py": f"import {name if before else 'sys'} as found\n"}
     sources.mount(sources.read(folder_of(tmp_path, files)))
-    mine = importlib.import_module(f"farm.{name}")
+    mine = importlib.import_module(f"orchard.{name}")
     assert mine.x == 1
     if before is not None:
         assert importlib.import_module(name) is before
-        assert importlib.import_module("farm.user").found is before
+        assert importlib.import_module("orchard.user").found is before
 
 
 def test_the_mount_leaves_the_path_alone_and_files_know_where_they_are(tmp_path: Path) -> None:
     path = list(sys.path)
     root = folder_of(tmp_path, {"sub/a.py": "where = __file__\nname = __name__\n"})
     sources.mount(sources.read(root))
-    module = importlib.import_module("farm.sub.a")
+    module = importlib.import_module("orchard.sub.a")
     assert module.where == str(root / "sub/a.py")
-    assert module.name == "farm.sub.a"
-    assert module.__package__ == "farm.sub"
+    assert module.name == "orchard.sub.a"
+    assert module.__package__ == "orchard.sub"
     assert sys.path == path
     assert not (root / "sub" / "__pycache__").exists()
 
@@ -266,15 +266,15 @@ def test_the_mount_leaves_the_path_alone_and_files_know_where_they_are(tmp_path:
 def test_a_file_may_have_another_encoding(tmp_path: Path, content: bytes, value: str) -> None:
     code = sources.read(folder_of(tmp_path, {"a.py": content}))
     sources.mount(code)
-    module = importlib.import_module("farm.a")
+    module = importlib.import_module("orchard.a")
     assert module.x == value
-    assert value in sources._Loader(code, "a.py").get_source("farm.a")
+    assert value in sources._Loader(code, "a.py").get_source("orchard.a")
 
 
 def test_the_future_of_this_package_is_not_the_author_s(tmp_path: Path) -> None:
     files = {"a.py": "def f(x: int): ...\nkind = type(f.__annotations__['x']).__name__\n"}
     sources.mount(sources.read(folder_of(tmp_path, files)))
-    assert importlib.import_module("farm.a").kind == "type"
+    assert importlib.import_module("orchard.a").kind == "type"
 
 
 def test_a_refused_file_cannot_be_imported_by_another(tmp_path: Path) -> None:
@@ -282,13 +282,13 @@ def test_a_refused_file_cannot_be_imported_by_another(tmp_path: Path) -> None:
     code = replace(sources.read(folder_of(tmp_path, files)), refused={"bad.py": "it never ends"})
     sources.mount(code)
     with pytest.raises(ImportError, match=r"bad\.py is not imported: it never ends"):
-        importlib.import_module("farm.a")
+        importlib.import_module("orchard.a")
 
 
 def test_a_name_that_ends_like_a_package_is_a_module() -> None:
     code = code_of({"my__init__.py": "x = 1\n"})
     sources.mount(code)
-    module = importlib.import_module("farm.my__init__")
+    module = importlib.import_module("orchard.my__init__")
     assert module.x == 1
     assert not hasattr(module, "__path__")
 
@@ -299,16 +299,16 @@ WORLD = {
     "alone.py": "import json\n",
     "relative.py": "from ._help import x\n",
     "sibling.py": "from . import _help\n",
-    "absolute.py": "import farm._help\n",
-    "absolute_from.py": "from farm import _help\n",
-    "renamed.py": "from farm import _help as h\n",
+    "absolute.py": "import orchard._help\n",
+    "absolute_from.py": "from orchard import _help\n",
+    "renamed.py": "from orchard import _help as h\n",
     "late.py": "def f():\n    if True:\n        from ._help import x\n    return x\n",
     "star.py": "from ._help import *\n",
     "indirect.py": "from .relative import x\n",
-    "literal.py": "import importlib\nimportlib.import_module('farm._help')\n",
-    "computed.py": "import importlib\nimportlib.import_module('farm.' + '_help')\n",
-    "dotted.py": "from importlib import import_module\nimport_module('._help', 'farm')\n",
-    "alias.py": "from importlib import import_module as load\nload('farm._help')\n",
+    "literal.py": "import importlib\nimportlib.import_module('orchard._help')\n",
+    "computed.py": "import importlib\nimportlib.import_module('orchard.' + '_help')\n",
+    "dotted.py": "from importlib import import_module\nimport_module('._help', 'orchard')\n",
+    "alias.py": "from importlib import import_module as load\nload('orchard._help')\n",
     "builtin.py": "__import__(name)\n",
     "ring_a.py": "from . import ring_b\n",
     "ring_b.py": "from . import ring_a, _help\n",
