@@ -342,7 +342,8 @@ class ProcessRunner:
         empty = [worker for worker in self._idle if worker.digest is None]
         if len(empty) < 2:  # noqa: PLR2004  # one is kept empty, for the next change of the code
             return
-        worker = empty[0]
+        # The newest: the oldest has long started, and waits for the first call on the new code.
+        worker = empty[-1]
         self._idle.remove(worker)
         try:
             await self._load(worker, registry.code)
