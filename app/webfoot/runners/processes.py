@@ -303,20 +303,25 @@ class ProcessRunner:
             with contextlib.suppress(asyncio.CancelledError, _Crash):
                 await asking
 
-    def _give_back(
-        self, worker: _Worker, answer: dict[str, Any] | None, target: Path | None = None
-    ) -> None:
+    def _give_back(self, worker: _Worker, answer: dict[str, Any] | None, target: Path) -> None:
         worker.runs += 1
-        current = self._registry.code.digest if self._registry else worker.digest
         worn = (
             answer is None
             or answer["spoilt"]
             or answer["used_bytes"] > _KEPT_BYTES
             or worker.runs >= _RUNS_A_WORKER
-            or worker.digest not in (None, current)
         )
-        if worn or self._closed:
+        if worn:
             self._retire(worker, target if answer is None else None)
+            self._fill()
+        else:
+            self._rest(worker)
+
+    def _rest(self, worker: _Worker) -> None:
+        """Let a worker wait for its next job, unless its code is no longer the one that is used."""
+        current = self._registry.code.digest if self._registry else worker.digest
+        if self._closed or worker.digest not in (None, current):
+            self._retire(worker)
             self._fill()
         else:
             self._idle.append(worker)
@@ -350,8 +355,7 @@ class ProcessRunner:
         except Error:
             self._retire(worker)
         else:
-            worker.runs -= 1
-            self._give_back(worker, {"spoilt": False, "used_bytes": 0})
+            self._rest(worker)
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
