@@ -26,7 +26,7 @@ from webfoot.errors import (
     UdfFailed,
 )
 from webfoot.results import Column, Draft, Result
-from webfoot.runners.jobs import UdfJob
+from webfoot.runners.jobs import ViewJob
 from webfoot.runs import Runs
 from webfoot.settings import Settings
 from webfoot.store.local import LocalStore
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from webfoot.engine import Answer
     from webfoot.registry import Registry
     from webfoot.results import Call
+    from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
 
 UDFS = """
@@ -74,7 +75,7 @@ class FakeRunner:
     def __post_init__(self) -> None:
         self.go.set()
 
-    async def run(self, job: Job, target: Path, log: Path) -> Draft:  # noqa: ARG002  # it is silent
+    async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:  # noqa: ARG002  # it is silent
         self.runs += 1
         number = self.runs
         try:
@@ -85,7 +86,7 @@ class FakeRunner:
         if self.error is not None:
             raise self.error
         data = self.text.format(number).encode()
-        if not isinstance(job, UdfJob):
+        if isinstance(job, ViewJob):
             data = b"view of " + job.source.read_bytes()
         target.write_bytes(data)  # noqa: ASYNC240  # a few bytes
         return Draft(hashlib.sha256(data).hexdigest(), len(data), number, (Column("n", "int64"),))

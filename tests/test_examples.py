@@ -34,6 +34,7 @@ import pytest
 from matplotlib.cbook import get_sample_data
 from numpy.typing import NDArray
 
+import webfoot
 from webfoot import InvalidParameters
 from webfoot.definition import definition_of
 
@@ -74,6 +75,8 @@ def to_table(result: Any, con: duckdb.DuckDBPyConnection) -> pa.Table:
         return result.to_arrow_table()
     if isinstance(result, list):
         return pa.Table.from_pylist(result)
+    if isinstance(result, webfoot.Table):
+        return result.arrow()
     return result if isinstance(result, pa.Table) else pa.Table.from_batches(result)
 
 
@@ -103,6 +106,7 @@ def test_each_way_to_return_a_table_is_shown(
     assert isinstance(load("releases").releases(), list)
     assert isinstance(load("days").days(), str)
     assert isinstance(load("collatz").collatz(), Iterator)
+    assert isinstance(load("punctuality").punctuality(), webfoot.Table)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -357,6 +361,22 @@ def test_delays_equal_a_pandas_group_by(
     )
     table = load("delays").delays(con, **arguments).df()
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+
+
+@pytest.mark.parametrize(("origin", "min_flights"), [(None, 100), ("JFK", 1)])
+def test_punctuality_equals_a_pandas_group_by(
+    origin: str | None, min_flights: int, load: Load, flights: pd.DataFrame
+) -> None:
+    found = load("punctuality").punctuality(origin, min_flights).df().set_index("carrier")
+    chosen = flights[flights.origin == (origin or flights.origin)]
+    months = chosen.groupby(["carrier", "month"]).dep_delay.agg(["size", "mean"]).dropna()
+    months = months[months["size"] >= min_flights]["mean"].unstack()
+    assert list(found.index) == list(months.min(axis=1).sort_values().index)
+    for name, of_year in months.iterrows():
+        row = found.loc[name]
+        assert (row.best_month, row.worst_month) == (of_year.idxmin(), of_year.idxmax()), name
+        assert row.best_delay_min == pytest.approx(of_year.min())
+        assert row.worst_delay_min == pytest.approx(of_year.max())
 
 
 def test_delays_count_every_flight_once(load: Load, con: duckdb.DuckDBPyConnection) -> None:

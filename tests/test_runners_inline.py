@@ -12,6 +12,7 @@ import pytest
 
 from webfoot import registry, sources
 from webfoot.errors import UdfFailed, UdfTimeout
+from webfoot.runners import NoCalls
 from webfoot.runners.inline import InlineRunner
 from webfoot.runners.jobs import UdfJob
 
@@ -51,11 +52,11 @@ def run(
     loaded = registry.load(sources.read(write_files(tmp_path / "inline_udfs", some=UDFS)))
 
     async def call() -> None:
-        runner = InlineRunner(1, tmp_path / "temp")
+        runner = InlineRunner(1, 4, tmp_path / "temp")
         await runner.use(loaded)
         try:
             job = UdfJob(loaded[name], "{}", timeout_s, 10**9)
-            await runner.run(job, tmp_path / "target.parquet", tmp_path / "log")
+            await runner.run(job, tmp_path / "target.parquet", tmp_path / "log", NoCalls())
         finally:
             await runner.close()
 

@@ -29,7 +29,7 @@ from webfoot.errors import (
     UdfUnavailable,
 )
 from webfoot.results import Column
-from webfoot.runners import processes
+from webfoot.runners import NoCalls, processes
 from webfoot.runners.jobs import UdfJob, ViewJob
 from webfoot.runners.processes import ProcessRunner
 from webfoot.runs import LOG_BYTES
@@ -290,7 +290,7 @@ class Place:
     async def run(self, job: UdfJob | ViewJob) -> tuple[Draft, Path, Path]:
         number = next(self.numbers)
         target, log = self.root / f"{number}.parquet", self.root / f"{number}.log"
-        return await self.runner.run(job, target, log), target, log
+        return await self.runner.run(job, target, log, NoCalls()), target, log
 
     async def rows(self, name: str) -> int:
         draft, target, _ = await self.run(self.job(name))
@@ -648,7 +648,7 @@ def test_a_killed_run_leaves_no_files(
         await place.runner.use(loaded)
         job = UdfJob(loaded["fill"], "{}", 0.5, LIMIT)
         with pytest.raises(UdfTimeout):
-            await place.runner.run(job, staging / "run.parquet", staging / "run.log")
+            await place.runner.run(job, staging / "run.parquet", staging / "run.log", NoCalls())
         await asyncio.gather(*place.runner._ending)
         await place.runner.use(place.registry)
 
@@ -673,14 +673,16 @@ def test_closing_leaves_no_process_and_no_file(
         runner = ProcessRunner(2, 4, tmp_path / "temp")
         await runner.use(loaded)
         job = UdfJob(loaded["loop"], "{}", 20, LIMIT)
-        running = asyncio.create_task(runner.run(job, tmp_path / "a.parquet", tmp_path / "a.log"))
+        running = asyncio.create_task(
+            runner.run(job, tmp_path / "a.parquet", tmp_path / "a.log", NoCalls())
+        )
         await asyncio.sleep(1)
         pids = [worker.process.pid for worker in runner._alive]
         await runner.close()
         with pytest.raises(Error):
             await running
         with pytest.raises(RunCancelled):
-            await runner.run(job, tmp_path / "b.parquet", tmp_path / "b.log")
+            await runner.run(job, tmp_path / "b.parquet", tmp_path / "b.log", NoCalls())
         await runner.close()
         return pids
 
@@ -696,6 +698,7 @@ def test_a_killed_server_leaves_no_worker(tmp_path: Path, write_files: Callable[
 import asyncio
 from pathlib import Path
 from webfoot import registry, sources
+from webfoot.runners import NoCalls
 from webfoot.runners.jobs import UdfJob
 from webfoot.runners.processes import ProcessRunner
 root = Path({str(tmp_path)!r})
@@ -705,7 +708,7 @@ async def main():
     await runner.use(loaded)
     note = root / "note"
     job = UdfJob(loaded["note_and_loop"], f'{{{{"path": "{{note}}"}}}}', 60, 10**9)
-    asyncio.ensure_future(runner.run(job, root / "a.parquet", root / "a.log"))
+    asyncio.ensure_future(runner.run(job, root / "a.parquet", root / "a.log", NoCalls()))
     while not note.exists():
         await asyncio.sleep(0.01)
     print(*(worker.process.pid for worker in runner._alive), flush=True)

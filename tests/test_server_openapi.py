@@ -12,6 +12,7 @@ import schemathesis
 from tests.server_process import EVERY_TYPE, write_udfs
 
 from webfoot import registry, sources
+from webfoot.server.fanouts import FANOUT_OPTIONS
 from webfoot.server.openapi import describe
 from webfoot.views import MEDIA_TYPES, OPTIONS
 
@@ -33,6 +34,11 @@ def operation(document: dict[str, Any], udf: str) -> dict[str, Any]:
     return found
 
 
+def tables(document: dict[str, Any]) -> dict[str, Any]:
+    """The paths of tables, without those of fan-outs."""
+    return {path: item for path, item in document["paths"].items() if "get" in item}
+
+
 def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
     assert document["openapi"].startswith("3.1")
     schemathesis.openapi.from_dict(document).validate()
@@ -41,7 +47,7 @@ def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
 def test_every_schema_is_valid_and_every_reference_leads_somewhere(
     document: dict[str, Any],
 ) -> None:
-    for path in document["paths"].values():
+    for path in tables(document).values():
         for parameter in path["get"]["parameters"]:
             content = parameter.get("content", {}).get("application/json", {})
             schema = parameter.get("schema", content.get("schema"))
@@ -54,9 +60,9 @@ def test_every_schema_is_valid_and_every_reference_leads_somewhere(
 def test_every_udf_and_every_parameter_is_there(document: dict[str, Any]) -> None:
     own = {
         path.removeprefix("/udfs/").removesuffix(".{extension}"): [
-            p["name"] for p in item["get"]["parameters"] if p["name"] not in OPTIONS
+            p["name"] for p in item["get"]["parameters"] if not p["name"].startswith("_")
         ]
-        for path, item in document["paths"].items()
+        for path, item in tables(document).items()
     }
     assert own == {
         "größe": ["länge", "baum"],
@@ -67,9 +73,10 @@ def test_every_udf_and_every_parameter_is_there(document: dict[str, Any]) -> Non
         "objects": ["tree", "point", "free", "trees"],
         "texts": ["text", "code", "kind", "colour", "id", "optional"],
     }
-    for path in document["paths"].values():
+    for path in tables(document).values():
         names = [p["name"] for p in path["get"]["parameters"]]
-        assert names[-len(OPTIONS) :] == list(OPTIONS)
+        own = [*OPTIONS, *FANOUT_OPTIONS]
+        assert names[-len(own) :] == own
         assert path["parameters"][0]["schema"]["enum"] == list(MEDIA_TYPES)
 
 
@@ -84,6 +91,12 @@ def test_what_is_required_and_what_it_means_is_said(document: dict[str, Any]) ->
     assert document["servers"] == [{"url": "https://tables.example/base"}]
 
 
+def test_options_with_few_values_list_them(document: dict[str, Any]) -> None:
+    by_name = {p["name"]: p["schema"] for p in operation(document, "nothing")["parameters"]}
+    assert by_name["_for"] == {"enum": ["sheets", "excel"]}
+    assert by_name["_limit"] == {"type": "integer", "minimum": 0}
+
+
 def test_components_are_named_as_openapi_allows(document: dict[str, Any]) -> None:
     names = list(document["components"]["schemas"])
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names), names
@@ -96,3 +109,14 @@ def test_errors_are_described_in_their_one_shape(document: dict[str, Any]) -> No
     for status in ("404", "422", "500", "503"):
         reference = responses[status]["content"]["application/problem+json"]["schema"]["$ref"]
         assert reference == "#/components/schemas/Problem"
+
+
+def test_every_udf_has_a_fan_out(document: dict[str, Any]) -> None:
+    names = {path.split("/")[2].split(".")[0] for path in tables(document)}
+    fan_outs = {path: item for path, item in document["paths"].items() if "post" in item}
+    assert set(fan_outs) == {f"/udfs/{name}/map" for name in names}
+    for item in fan_outs.values():
+        body = item["post"]["requestBody"]["content"]
+        assert body["application/json"]["schema"]["type"] == "array"
+        assert {"application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"} < set(body)
+        assert [parameter["name"] for parameter in item["post"]["parameters"]] == ["_partial"]

@@ -394,6 +394,51 @@ def test_a_version_depends_on_what_else_it_is_given() -> None:
     assert len({code.version("a.py"), code.version("a.py", "2"), code.version("b.py")}) == 3
 
 
+CALLS_B = [
+    'import webfoot\ndef a(): webfoot.run("b", n=1)',
+    'import webfoot as w\ndef a(): w.map("b", [])',
+    'from webfoot import run\ndef a(): run("b")',
+    'from webfoot import map as each\ndef a(): return each("b", [1], over="n")',
+    # By a name that only a run knows, it may be any.
+    "import webfoot\ndef a(name): webfoot.run(name)",
+    'import webfoot\ndef a(): webfoot.run("".join("b"))',
+    "import webfoot\nfrom .b import b\ndef a(): webfoot.run(b)",
+]
+
+
+@pytest.mark.parametrize("content", CALLS_B)
+def test_a_version_depends_on_the_udfs_that_are_called(content: str) -> None:
+    files = {"a.py": content, "b.py": "def b(): ...", "c.py": "def c(): ..."}
+    before, after = code_of(files), code_of({**files, "b.py": "def b(): return 1"})
+    assert before.version("a.py") != after.version("a.py")
+    assert before.version("c.py") == after.version("c.py")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'def a(): subprocess.run("b")',
+        'def a(): map("b", [])',
+        'import webfoot\ndef a(): webfoot.run("c")',
+        "import webfoot\ndef c(): ...\ndef a(): webfoot.run(c)",
+        'import webfoot\ndef a(): webfoot.run("nobody")',
+    ],
+)
+def test_a_version_depends_on_no_udf_that_is_not_called(content: str) -> None:
+    files = {"a.py": content, "b.py": "def b(): ...", "c.py": "def c(): ..."}
+    after = code_of({**files, "b.py": "def b(): return 1"})
+    assert code_of(files).version("a.py") == after.version("a.py")
+
+
+def test_udfs_that_call_each_other_have_versions() -> None:
+    files = {
+        "a.py": 'import webfoot\ndef a(): webfoot.run("b")',
+        "b.py": 'import webfoot\ndef b(): webfoot.run("a")',
+    }
+    after = code_of({**files, "b.py": files["b.py"] + "#"})
+    assert code_of(files).version("a.py") != after.version("a.py")
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -25,7 +25,7 @@ class Release(TypedDict):
     url: str
 
 
-@udf(cache="10m", timeout="2m")
+@udf(cache="10m", timeout="2m", waits=True)
 def releases(
     repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+/[\w.-]*\w[\w.-]*$")] = "duckdb/duckdb",
     max_pages: Annotated[int, Field(ge=1, le=10)] = 3,

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,22 +19,35 @@ from typing import TYPE_CHECKING
 from webfoot import runs as run_records
 from webfoot.errors import (
     Error,
+    FanoutLimit,
     InvalidParameters,
     RunCancelled,
     RunError,
     ServerBusy,
     StorageFull,
 )
-from webfoot.results import Call, Failure, Result, digest
-from webfoot.runners.jobs import UdfJob, ViewJob
+from webfoot.fanout import WAITING_AT_ONCE, Circles, as_completed, collect, make_fanout
+from webfoot.lineage import new_lineage
+from webfoot.results import Call, Failure, Fanout, Result, digest
+from webfoot.runners import Answered
+from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
 from webfoot.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import (
+        AsyncGenerator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Iterator,
+        Sequence,
+    )
     from pathlib import Path
 
     from webfoot.definition import Udf
+    from webfoot.lineage import Lineage
     from webfoot.registry import Registry
+    from webfoot.results import Question
     from webfoot.runners import Runner
     from webfoot.runners.jobs import Job
     from webfoot.runs import Runs
@@ -44,8 +58,9 @@ if TYPE_CHECKING:
 # A failure answers for its call this long: DuckDB's four tries take half a second, Polars' nearly
 # ten, and a person who has mended the UDF has a new version, whose calls are others.
 FAILURE_S = 10.0
-# A run that nobody waits for is kept going this long: a client that timed out tries again at once.
-LINGER_S = 5.0
+# A run that nobody waits for is kept going this long: a client that timed out tries again at once
+# (DuckDB within 0.4 s, over a new connection). What it has called stops with it.
+LINGER_S = 1.5
 # A reader of byte ranges comes back within this time for its next one...
 RANGE_PAUSE_S = 30.0
 # ...and has read all it wants after this time at the latest.
@@ -82,10 +97,10 @@ class _Flight:
         if self._ending is not None:
             self._ending.cancel()
 
-    def leave(self) -> None:
+    def leave(self, linger_s: float) -> None:
         self.waiting -= 1
         if self.waiting == 0 and not self.task.done():
-            self._ending = asyncio.get_running_loop().call_later(LINGER_S, self.task.cancel)
+            self._ending = asyncio.get_running_loop().call_later(linger_s, self.task.cancel)
 
 
 class Engine:
@@ -108,6 +123,7 @@ class Engine:
         self._runner = runner
         self._settings = settings
         self._flights: dict[str, _Flight] = {}
+        self._circles = Circles()
         # When runs landed whose askers had all gone: the next to ask takes the result.
         self._unclaimed: dict[str, float] = {}
 
@@ -130,18 +146,26 @@ class Engine:
         Raises:
             InvalidParameters: If it makes none.
         """
-        try:
+        with _about(udf):
             return Call(udf.name, udf.version, udf.parameters.from_text(query))
-        except InvalidParameters as error:
-            error.udf = udf.name
-            raise
+
+    def fanout(
+        self,
+        udf: Udf,
+        inputs: Sequence[Callable[[], str]],
+        names: Sequence[str],
+        *,
+        partial: bool,
+    ) -> Fanout:
+        """The fan-out that many inputs make; see `make_fanout`."""
+        return make_fanout(udf, inputs, names, partial=partial, most=self._settings.calls)
 
     def lifetime(self, udf: Udf) -> float:
         """How long results of `udf` are fresh, in seconds."""
         return self._settings.cache if udf.options.cache_s is None else udf.options.cache_s
 
-    async def stored(self, call: Call, *, ranged: bool = False) -> Result | None:
-        """The result of a call if the store has it; see `result`.
+    async def stored(self, call: Question, *, ranged: bool = False) -> Result | None:
+        """The result of a call, or a fan-out, if the store has it; see `result`.
 
         Raises:
             Error: Why the last run failed, if that was a moment ago.
@@ -149,9 +173,15 @@ class Engine:
         return await self._known(call.key, ranged=ranged)
 
     async def result(
-        self, udf: Udf, call: Call, *, ranged: bool = False, rerun: bool = False
+        self,
+        udf: Udf,
+        call: Question,
+        *,
+        ranged: bool = False,
+        rerun: bool = False,
+        lineage: Lineage | None = None,
     ) -> Answer:
-        """The result of a call, run if need be.
+        """The result of a call, or a fan-out, run if need be.
 
         Args:
             udf: The UDF.
@@ -159,6 +189,7 @@ class Engine:
             ranged: Whether only a byte range is wanted. One read makes many such requests, and they
                 must all see the same bytes, even when the result has expired or was replaced since.
             rerun: Whether a fresh result will not do.
+            lineage: What has led to the call; None for a request's own.
 
         Raises:
             Error: Why there is none.
@@ -167,13 +198,24 @@ class Engine:
         known = None if rerun else await self.stored(call, ranged=ranged)
         if known is not None:
             return Answer(known)
+        place = lineage or new_lineage(self._settings.calls, self._settings.depth)
 
         async def make() -> Result:
-            run = partial(self._run_udf, udf, call)
+            if isinstance(call, Fanout):
+                run = partial(self._make_fanout, udf, call, place, rerun=rerun)
+            else:
+                run = partial(self._run_udf, udf, call, place)
             return await self._claimed(call.key, run, ranged, began, rerun)
 
-        result = await self._join(call.key, make)
+        with self._circles.waiting(place.key, call.key, udf.name):
+            # Who asks through a fan-out does not try again.
+            result = await self._join(call.key, make, 0.0 if lineage else LINGER_S)
         return Answer(result, ran=True, waited_s=time.time() - began)
+
+    async def latest(self, call: Question) -> Result | None:
+        """The newest result of a call, fresh or not; None if there is none."""
+        result = await self._find(call.key)
+        return result if result is not None and self._there(result) else None
 
     async def view(self, udf: Udf, result: Result, view: View) -> Answer:
         """A view of a result, derived if it has not been yet; see `result`."""
@@ -190,9 +232,9 @@ class Engine:
             run = partial(self._write_view, udf, key, result, view)
             return await self._claimed(key, run, False, began, False)
 
-        return Answer(await self._join(key, make), ran=True, waited_s=time.time() - began)
+        return Answer(await self._join(key, make, LINGER_S), ran=True, waited_s=time.time() - began)
 
-    async def peek(self, call: Call, view: View) -> Result | None:
+    async def peek(self, call: Question, view: View) -> Result | None:
         """What a request could be answered with now, without running anything, for every reader.
 
         None while ranges of a replaced result may still be read: a new reader is then better served
@@ -256,7 +298,9 @@ class Engine:
         idle = abs(now - self._store.last_used(result))
         return idle < RANGE_PAUSE_S and now - result.expires < RANGE_READ_S
 
-    async def _join(self, key: str, make: Callable[[], Awaitable[Result]]) -> Result:
+    async def _join(
+        self, key: str, make: Callable[[], Awaitable[Result]], linger_s: float
+    ) -> Result:
         """Wait for the one flight of `key`, which goes on when this request is cancelled."""
         while (flight := self._flights.get(key)) is not None and flight.task.cancelling():
             await asyncio.wait([flight.task])  # Too late to join it.
@@ -272,7 +316,7 @@ class Engine:
                 raise RunCancelled("the run was stopped before it ended; try again") from None
             raise
         finally:
-            flight.leave()
+            flight.leave(linger_s)
 
     def _land(self, key: str) -> None:
         flight = self._flights.pop(key)
@@ -306,7 +350,7 @@ class Engine:
             await self._store.relieve()
             raise
 
-    async def _run_udf(self, udf: Udf, call: Call) -> Result:
+    async def _run_udf(self, udf: Udf, call: Call, lineage: Lineage) -> Result:
         options = udf.options
         job = UdfJob(
             udf=udf,
@@ -314,7 +358,60 @@ class Engine:
             timeout_s=options.timeout_s or self._settings.timeout,
             memory_bytes=options.memory_bytes or self._settings.memory,
         )
-        return await self._run(job, udf, call.key, self.lifetime(udf), call.arguments)
+        lifetime = self.lifetime(udf)
+        return await self._run(job, udf, call.key, lifetime, call.arguments, lineage)
+
+    async def _make_fanout(
+        self, udf: Udf, fanout: Fanout, lineage: Lineage, *, rerun: bool
+    ) -> Result:
+        """Every input's call, then one table of their results."""
+        with _about(udf):
+            below = lineage.below(fanout.key)
+            below.budget.take(len(fanout.calls))
+            async with aclosing(self._ask_all(udf, fanout.calls, below, rerun)) as told:
+                sources, expires = await collect(fanout, told, self._store.local_path, FAILURE_S)
+        job = StitchJob(
+            udf=udf,
+            sources=tuple(sources),
+            names=fanout.names,
+            errors=fanout.partial,
+            timeout_s=self._settings.timeout,
+            memory_bytes=self._settings.memory,
+        )
+        lifetime = max(expires - time.time(), 0.0)
+        told_of = f"{len(sources)} inputs"
+        return await self._run(job, udf, fanout.key, lifetime, told_of, lineage)
+
+    async def answers_below(
+        self, udf: Udf, arguments: Sequence[str], lineage: Lineage
+    ) -> AsyncGenerator[Answered]:
+        """What comes of calls that a run makes, as it comes; see `webfoot.runners.Calls`."""
+        lineage.budget.take(len(arguments))
+        calls = [Call(udf.name, udf.version, text) for text in arguments]
+        async with aclosing(self._ask_all(udf, calls, lineage, rerun=False)) as told:
+            async for number, answer in told:
+                if isinstance(answer, Error):
+                    problem = answer.problem() | {"traceback": answer.traceback}
+                    yield Answered(number, problem=problem)
+                else:
+                    yield Answered(number, await self._store.local_path(answer))
+
+    async def _ask_all(
+        self, udf: Udf, calls: Sequence[Call], lineage: Lineage, rerun: bool
+    ) -> AsyncGenerator[tuple[int, Result | Error]]:
+        """Ask for the results of many calls; they come as they complete."""
+
+        async def ask(number: int) -> Result | Error:
+            try:
+                asked = self.result(udf, calls[number], rerun=rerun, lineage=lineage)
+                return (await asked).result
+            except Error as error:
+                return error
+
+        busy = WAITING_AT_ONCE if udf.options.waits else self._settings.workers + 2
+        async with aclosing(as_completed(ask, len(calls), busy)) as completed:
+            async for number, answer in completed:
+                yield number, answer
 
     async def _write_view(self, udf: Udf, key: str, result: Result, view: View) -> Result:
         # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
@@ -325,17 +422,29 @@ class Engine:
         source = await self._store.local_path(result)
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
-        return await self._run(job, udf, key, math.inf, "")
+        # It calls nothing.
+        return await self._run(job, udf, key, math.inf, "", new_lineage(0, 0))
 
-    async def _run(self, job: Job, udf: Udf, key: str, lifetime: float, arguments: str) -> Result:
+    async def _run(
+        self, job: Job, udf: Udf, key: str, lifetime: float, arguments: str, lineage: Lineage
+    ) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
         extension = job.view.extension if isinstance(job, ViewJob) else "parquet"
-        run = Run(run_records.new_id(), udf.name, arguments, time.time(), 0.0)
+        run = Run(
+            id=run_records.new_id(),
+            udf=udf.name,
+            arguments=arguments,
+            started=time.time(),
+            seconds=0.0,
+            trace=lineage.trace,
+            parent=lineage.parent,
+        )
         staged = self._store.stage(run.id, extension)
         earlier, failure = await self._find(key), await self._store.find(_failure_key(key))
         executions = 1 + max(entry.executions if entry else 0 for entry in (earlier, failure))
         try:
-            draft = await self._runner.run(job, staged, self.runs.log_path(run.id))
+            calls = _RunCalls(self, self.registry, lineage, key, run.id)
+            draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
             now = time.time()
             result = Result(
                 key=key,
@@ -350,14 +459,17 @@ class Engine:
                 expires=now + lifetime,
                 executions=executions,
                 before=self._replaced(earlier, draft.etag, now),
+                failed=draft.failed,
             )
             await self._store.publish(result, staged)
         except Error as error:
+            _remove(staged)
             await self._fail(error, run, key, executions)
             raise
-        finally:
+        except BaseException:
             _remove(staged)
-        if isinstance(job, UdfJob):
+            raise
+        if not isinstance(job, ViewJob):
             seconds = time.time() - run.started
             self.runs.record(replace(run, seconds=seconds, rows=result.rows))
         return result
@@ -375,11 +487,51 @@ class Engine:
         error.udf, error.run = run.udf, run.id
         now = time.time()
         problem = error.problem() | {"traceback": error.traceback}
-        if isinstance(error, RunError | InvalidParameters) and not isinstance(error, RunCancelled):
+        # Some depend on who asked, and say nothing of the call.
+        passing = isinstance(error, RunCancelled | FanoutLimit)
+        if isinstance(error, RunError | InvalidParameters) and not passing:
             failure = Failure(_failure_key(key), problem, now, now + FAILURE_S, executions)
             await self._store.remember(failure)
         if not isinstance(error, ServerBusy):
             self.runs.record(replace(run, seconds=now - run.started, problem=problem))
+
+
+class _RunCalls:
+    """Makes the calls of one run; see `webfoot.runners.Calls`.
+
+    Args:
+        engine: Answers them.
+        registry: The UDFs of the snapshot that the run is of.
+        lineage: What has led to the run.
+        key: The key of its call.
+        run: Its id.
+    """
+
+    def __init__(
+        self, engine: Engine, registry: Registry, lineage: Lineage, key: str, run: str
+    ) -> None:
+        self.depth = lineage.depth
+        self._engine = engine
+        self._registry = registry
+        self._lineage = lineage
+        self._key = key
+        self._run = run
+
+    async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
+        """Ask the engine."""
+        found, below = self._registry.find(udf), self._lineage.below(self._key, self._run)
+        async with aclosing(self._engine.answers_below(found, arguments, below)) as answers:
+            async for answered in answers:
+                yield answered
+
+
+@contextlib.contextmanager
+def _about(udf: Udf) -> Iterator[None]:
+    try:
+        yield
+    except Error as error:
+        error.udf = udf.name
+        raise
 
 
 def _failure_key(key: str) -> str:

@@ -6,12 +6,15 @@ Error                        the base; `except webfoot.Error` catches every one
 ├── InvalidParameters   422  the parameters, not the UDF, are at fault; nothing ran
 ├── ServerBusy          503  the queue is full; nothing ran
 ├── StorageFull         507  the store's disk is full
+├── Unreachable         503  the server gave no answer; raised by clients only
 ├── UdfUnavailable      500  the UDF's file could not be loaded
 └── RunError            500  a run began and brought no table
     ├── UdfFailed       500  the UDF raised
     ├── InvalidResult   500  the UDF returned something that is no table
     ├── MemoryExceeded  500  the UDF used more memory than it may
     ├── UdfCrashed      500  the UDF took its process down
+    ├── FanoutFailed    500  an input of a fan-out failed
+    ├── FanoutLimit     500  UDFs call UDFs too often, too deep, or in a circle
     ├── RunCancelled    503  nobody waited for the run any more, or the server stopped
     └── UdfTimeout      504  the UDF ran longer than it may
 
@@ -157,6 +160,12 @@ class StorageFull(Error):
     status, code, title = 507, "storage-full", "The store is full"
 
 
+class Unreachable(Error):
+    """A client got no answer: the address is wrong, nothing runs there, or the connection broke."""
+
+    status, code, title = 503, "unreachable", "The server gave no answer"
+
+
 class RunError(Error):
     """A run began and brought no table."""
 
@@ -201,6 +210,33 @@ class UdfCrashed(RunError):
     code, title = "udf-crashed", "The UDF crashed"
 
 
+class FanoutFailed(RunError):
+    """An input of a fan-out failed, and with it the whole, as nobody allowed partial results.
+
+    Args:
+        detail: Which input failed, and why.
+        failures: One record per failed input that is known of: its `index`, the `input`, and the
+            `problem` document of its error. The rest was not run.
+    """
+
+    code, title = "fanout-failed", "An input of the fan-out failed"
+    fields = ("failures",)
+
+    def __init__(self, detail: str, *, failures: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__(detail)
+        self.failures = [dict(failure) for failure in failures]
+
+    @classmethod
+    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
+        return cls(detail, failures=fields.get("failures", ()))
+
+
+class FanoutLimit(RunError):
+    """UDFs call UDFs more often than one request may, too deep, or in a circle."""
+
+    code, title = "fanout-limit", "Too many calls, or too deep"
+
+
 class RunCancelled(RunError):
     """The run was stopped before it had an answer."""
 
@@ -225,6 +261,24 @@ class UdfTimeout(RunError):
     @classmethod
     def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
         return cls(detail, timeout_s=fields.get("timeout_s", 0))
+
+
+def input_failed(index: int, given: Mapping[str, Any], error: Error, *, among: int) -> FanoutFailed:
+    """What a fan-out fails with when one of its inputs does.
+
+    Args:
+        index: The input's place, from 0.
+        given: The input.
+        error: Why it failed.
+        among: How many inputs there are.
+    """
+    text = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    failure = {"index": index, "input": dict(given), "problem": error.problem()}
+    return FanoutFailed(
+        f"input {index} of {among} ({text}): {error.detail}; allow partial results to have the"
+        " others",
+        failures=[failure],
+    )
 
 
 class DefinitionError(TypeError):

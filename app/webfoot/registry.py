@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import io
 import linecache
-import re
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from webfoot.sources import Code
 
-_DEFINED = re.compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 # Imports change `sys.modules`, which all threads share.
 _IMPORTING = threading.RLock()
 
@@ -127,8 +125,7 @@ def _import(code: Code, file: str, module_name: str) -> ModuleType | Problem:
 
 
 def _problem(code: Code, file: str, message: str, trace: str = "") -> Problem:
-    names = tuple(sorted({name.decode() for name in _DEFINED.findall(code.files[file])}))
-    return Problem(file, message, trace, names)
+    return Problem(file, message, trace, code.names_in(file))
 
 
 def _udfs_of(module: ModuleType) -> Iterator[Udf]:

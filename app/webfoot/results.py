@@ -6,7 +6,10 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from webfoot.errors import InvalidParameters
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Draft:
         rows: Rows in it.
         columns: Its schema.
         seconds: How long the run took.
+        failed: How many inputs of a fan-out failed.
     """
 
     etag: str
@@ -34,6 +38,7 @@ class Draft:
     rows: int
     columns: tuple[Column, ...]
     seconds: float = 0.0
+    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Result:
         expires: When it stops being fresh, likewise; infinity for never.
         executions: How often this call has run, as far as the store remembers.
         before: The result that this one replaced, while somebody may still read ranges of it.
+        failed: How many inputs of a fan-out failed.
     """
 
     key: str
@@ -67,6 +73,7 @@ class Result:
     expires: float
     executions: int
     before: Result | None = None
+    failed: int = 0
 
     def fresh(self, now: float) -> bool:
         """Whether the result may answer a new reader."""
@@ -116,6 +123,56 @@ class Call:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", digest("call", self.udf, self.version, self.arguments))
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An input of a fan-out that makes no call.
+
+    Args:
+        error: Why not.
+    """
+
+    error: InvalidParameters
+
+    @property
+    def key(self) -> str:
+        """What tells it from other inputs."""
+        return digest("refused", self.error.detail)
+
+
+@dataclass(frozen=True)
+class Fanout:
+    """Many calls of one UDF, answered with one table.
+
+    Args:
+        udf: The UDF's name.
+        version: The hash of its code.
+        inputs: The calls, in the order of the table; and inputs that make none.
+        names: The parameters that are told beside the rows.
+        partial: Whether inputs that fail are told in the table, and do not fail the whole.
+    """
+
+    udf: str
+    version: str
+    inputs: tuple[Call | Refused, ...]
+    names: tuple[str, ...]
+    partial: bool = False
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        keys = [item.key for item in self.inputs]
+        partial = "partial" if self.partial else ""
+        key = digest("fan-out", self.udf, self.version, partial, repr(self.names), *keys)
+        object.__setattr__(self, "key", key)
+
+    @property
+    def calls(self) -> list[Call]:
+        """The inputs that make calls, in order."""
+        return [item for item in self.inputs if isinstance(item, Call)]
+
+
+Question = Call | Fanout
 
 
 def digest(*parts: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Run:
         seconds: How long it took.
         rows: Rows of its result; None if it failed.
         problem: Why it failed, with the author's traceback; None if it did not.
+        trace: The id of all runs that one request has led to.
+        parent: The run that has called this one; None if a request did.
     """
 
     id: str
@@ -36,6 +38,8 @@ class Run:
     seconds: float
     rows: int | None = None
     problem: dict[str, Any] | None = None
+    trace: str = ""
+    parent: str | None = None
 
 
 def new_id() -> str:
@@ -61,13 +65,13 @@ class Runs:
 
     def record(self, run: Run) -> None:
         """Keep the record of a run; on a full disk it is left out."""
-        draft = self._folder / f"{run.id}.tmp"
+        path = self._folder / f"{run.id}.json"
         try:
-            draft.write_text(json.dumps(asdict(run)))
-            draft.replace(self._folder / f"{run.id}.json")
+            # In one write: who reads it meanwhile finds it whole, or finds nothing yet.
+            path.write_text(json.dumps(vars(run)))
         except OSError:
             with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         self._since_sweep += 1
         if self._since_sweep >= _KEPT // 4:
             self._sweep()

@@ -13,6 +13,7 @@ import hashlib
 import importlib.abc
 import importlib.util
 import keyword
+import re
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_PACKAGE = "udfs"
 _IMPORTERS = ("__import__", "import_module")
+_CALLERS = ("run", "map")
+_DEFINED = re.compile(rb"^[ \t]*(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Code:
                 yield file, module
 
     def version(self, file: str, *more: str) -> str:
-        """The hash of `file`, of all that it imports from this folder, and of `more`."""
+        """The hash of `file`, of all that it imports from this folder or calls, and of `more`."""
         return self._hash(sorted(self._reach(file)), *more)
 
     def _hash(self, files: Sequence[str], *more: str) -> str:
@@ -86,6 +89,19 @@ class Code:
                 waiting.extend(self._imports[current])
         return reached
 
+    def names_in(self, file: str) -> tuple[str, ...]:
+        """The functions that `file` defines, whether it can be imported or not."""
+        return tuple(sorted({name.decode() for name in _DEFINED.findall(self.files[file])}))
+
+    @cached_property
+    def _defining(self) -> Mapping[str, frozenset[str]]:
+        """Function name to the files that define one of that name."""
+        found: dict[str, set[str]] = {}
+        for file, _ in self.udf_files():
+            for name in self.names_in(file):
+                found.setdefault(name, set()).add(file)
+        return {name: frozenset(files) for name, files in found.items()}
+
     @cached_property
     def _imports(self) -> Mapping[str, frozenset[str]]:
         return {file: frozenset(self._imported_by(file)) for file in self.files}
@@ -103,6 +119,9 @@ class Code:
             for name in _imported_names(node, home):
                 # What is imported by a computed name cannot be told: take it to be anything.
                 yield from self.files if name is None else self._files_of(name)
+        for name in _called_names(tree):
+            # A function that is called by its name in a variable, likewise.
+            yield from self.files if name is None else self._defining.get(name, ())
 
     def _files_of(self, name: str) -> Iterator[str]:
         """The files that importing `name` runs: its module, and each package above it."""
@@ -142,6 +161,52 @@ def _literal_name(call: ast.Call) -> str | None:
         case [ast.Constant(value=str(name))] if not (name.startswith(".") or call.keywords):
             return name
     return None
+
+
+def _called_names(tree: ast.AST) -> Iterator[str | None]:
+    """The UDFs that `webfoot.run` and `webfoot.map` are given; None for one only known in a run.
+
+    A UDF that is given as a function has been imported: its file is found that way.
+    """
+    packages, callers = {"webfoot"}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            packages |= {a.asname for a in node.names if a.name == "webfoot" and a.asname}
+        elif isinstance(node, ast.ImportFrom) and node.module in ("webfoot", "webfoot.calling"):
+            callers |= {a.asname or a.name for a in node.names if a.name in _CALLERS}
+    functions = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and _calls(node.func, packages, callers)):
+            continue
+        match node.args[:1]:
+            case [ast.Constant(value=str(name))]:
+                yield name
+            case [ast.Name(id=name)] if name in functions | imported:
+                pass
+            case _:
+                yield None
+
+
+def _calls(function: ast.expr, packages: set[str], callers: set[str]) -> bool:
+    """Whether `function` is `webfoot.run` or `webfoot.map`, by whatever name."""
+    if isinstance(function, ast.Name):
+        return function.id in callers
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr in _CALLERS
+        and isinstance(function.value, ast.Name)
+        and function.value.id in packages
+    )
 
 
 def to_message(code: Code) -> dict[str, Any]:

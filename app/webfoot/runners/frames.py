@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from webfoot.results import Column, Draft
-from webfoot.runners.jobs import UdfJob, ViewJob
+from webfoot.runners import Answered
+from webfoot.runners.jobs import Source, StitchJob, UdfJob, ViewJob
 from webfoot.views import View
 
 if TYPE_CHECKING:
@@ -51,25 +52,56 @@ def write_job(job: Job, target: Path, log: Path) -> dict[str, Any]:
         "target": str(target),
         "log": str(log),
         "memory_bytes": job.memory_bytes,
+        "shared": False,
     }
     if isinstance(job, UdfJob):
         return message | {"udf": job.udf.name, "arguments": job.arguments}
+    if isinstance(job, StitchJob):
+        sources = [
+            [source.arguments, source.path and str(source.path), source.problem]
+            for source in job.sources
+        ]
+        return message | {
+            "stitch": sources,
+            "of": job.udf.name,
+            "names": list(job.names),
+            "errors": job.errors,
+        }
     columns = [[column.name, column.type] for column in job.columns]
     return message | {"view": asdict(job.view), "source": str(job.source), "columns": columns}
 
 
 def read_job(message: Mapping[str, Any], registry: Registry | None) -> Job:
     """The job that `write_job` wrote; its time limit stays with the server."""
-    memory_bytes = message["memory_bytes"]
+    limits = float("inf"), message["memory_bytes"]
     if "udf" in message and registry is not None:
         udf = registry.find(message["udf"])
-        return UdfJob(udf, message["arguments"], float("inf"), memory_bytes)
+        return UdfJob(udf, message["arguments"], *limits)
+    if "stitch" in message and registry is not None:
+        sources = tuple(
+            Source(arguments, Path(path) if path else None, problem)
+            for arguments, path, problem in message["stitch"]
+        )
+        udf, names = registry.find(message["of"]), tuple(message["names"])
+        return StitchJob(udf, sources, names, message["errors"], *limits)
     view = dict(message["view"])
     view["columns"] = tuple(view["columns"])
     view["order"] = tuple((name, down) for name, down in view["order"])
     columns = tuple(Column(*pair) for pair in message["columns"])
     source = Path(message["source"])
-    return ViewJob(View(**view), source, columns, float("inf"), memory_bytes)
+    return ViewJob(View(**view), source, columns, *limits)
+
+
+def write_answered(answered: Answered) -> dict[str, Any]:
+    """What came of a call, for the worker whose run made it."""
+    path = None if answered.path is None else str(answered.path)
+    return {"index": answered.index, "path": path, "problem": answered.problem}
+
+
+def read_answered(message: Mapping[str, Any]) -> Answered:
+    """What `write_answered` wrote."""
+    path = message["path"]
+    return Answered(message["index"], Path(path) if path else None, message["problem"])
 
 
 def write_draft(draft: Draft) -> dict[str, Any]:

@@ -5,53 +5,141 @@ Nothing protects the server here: a run that takes too long is given up but not 
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+import asyncio
+import contextlib
+import queue
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 
+from webfoot import calling
 from webfoot.database import Database
-from webfoot.errors import UdfTimeout
+from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.quantities import write_seconds
-from webfoot.runners.jobs import execute
+from webfoot.runners.jobs import SHARED_JOBS, UdfJob, execute
+from webfoot.runners.nested import read_answered, write_inputs
+from webfoot.runners.slots import Slots
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
+    from webfoot.outcomes import Outcome
     from webfoot.registry import Registry
     from webfoot.results import Draft
+    from webfoot.runners import Answered, Calls
     from webfoot.runners.jobs import Job
+    from webfoot.runners.slots import Slot
 
 
 class InlineRunner:
     """Runs jobs on threads of this process.
 
     Args:
-        workers: How many run at once.
+        workers: How many run at once; many times as many that only wait.
+        queue: How many requests more may wait.
         temp: Where DuckDB may spill.
     """
 
-    def __init__(self, workers: int, temp: Path) -> None:
-        self._limiter = anyio.CapacityLimiter(workers)
+    def __init__(self, workers: int, queue: int, temp: Path) -> None:
+        self._slots = Slots(workers, queue)
+        self._waiting_slots = Slots(workers * SHARED_JOBS, queue)
         self._database = Database(temp)
+        self._registry: Registry | None = None
 
-    async def run(self, job: Job, target: Path, log: Path) -> Draft:  # noqa: ARG002  # prints show
+    async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:  # noqa: ARG002  # prints show
         """Run `job` on a thread; its prints go where this process's go."""
-        call = partial(execute, job, target, self._database)
-        try:
-            with anyio.fail_after(job.timeout_s):
-                return await anyio.to_thread.run_sync(
-                    call, abandon_on_cancel=True, limiter=self._limiter
-                )
-        except TimeoutError:
-            raise UdfTimeout(
-                f"it ran longer than {write_seconds(job.timeout_s)}", timeout_s=job.timeout_s
-            ) from None
+        waits = isinstance(job, UdfJob) and job.udf.options.waits
+        slots = self._waiting_slots if waits else self._slots
+        async with slots.hold(calls.depth) as slot:
+            caller = _LoopCaller(calls, slot, self._registry)
+            try:
+                with anyio.fail_after(job.timeout_s), contextlib.closing(caller):
+                    return await anyio.to_thread.run_sync(
+                        self._execute,
+                        *(job, target, caller),
+                        abandon_on_cancel=True,
+                        # The slots limit them: a run that waits for others must not hold a thread
+                        # that these need.
+                        limiter=anyio.CapacityLimiter(1),
+                    )
+            except TimeoutError:
+                raise UdfTimeout(
+                    f"it ran longer than {write_seconds(job.timeout_s)}", timeout_s=job.timeout_s
+                ) from None
+
+    def _execute(self, job: Job, target: Path, caller: _LoopCaller) -> Draft:
+        with calling.through(caller):
+            return execute(job, target, self._database)
 
     async def use(self, registry: Registry) -> None:
-        """Nothing to make ready: a job brings its function."""
+        """Note what runs may call; there is nothing to make ready: a job brings its function."""
+        self._registry = registry
 
     async def close(self) -> None:
         """Close DuckDB."""
         self._database.close()
+
+
+class _LoopCaller:
+    """Makes the calls of a run that is on a thread; see `webfoot.calling.Caller`.
+
+    Args:
+        calls: Makes them, on the event loop in which the caller is made.
+        slot: The run's place, which others may have meanwhile.
+        registry: The UDFs that it may call.
+    """
+
+    def __init__(self, calls: Calls, slot: Slot, registry: Registry | None) -> None:
+        self._calls = calls
+        self._slot = slot
+        self._registry = registry
+        self._loop = asyncio.get_running_loop()
+        self._asked: set[Future[None]] = set()
+
+    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
+        """Have the event loop make the calls."""
+        arguments = write_inputs(self._registry, name, inputs)
+        heard: queue.SimpleQueue[Answered | Error | None] = queue.SimpleQueue()
+        asked = asyncio.run_coroutine_threadsafe(self._answer(name, arguments, heard), self._loop)
+        self._asked.add(asked)
+        return self._hear(heard, asked, inputs)
+
+    def _hear(
+        self,
+        heard: queue.SimpleQueue[Answered | Error | None],
+        asked: Future[None],
+        inputs: Sequence[Mapping[str, Any]],
+    ) -> Iterator[Outcome]:
+        try:
+            while (answered := heard.get()) is not None:
+                if isinstance(answered, Error):
+                    raise answered
+                yield read_answered(answered, inputs)
+        finally:
+            asked.cancel()
+            self._asked.discard(asked)
+
+    async def _answer(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        heard: queue.SimpleQueue[Answered | Error | None],
+    ) -> None:
+        end: Error | None = RunCancelled("the calls were cancelled")
+        try:
+            async with self._slot.waiting():
+                async for answered in self._calls.answers(name, arguments):
+                    heard.put(answered)
+            end = None
+        except Error as error:
+            end = error
+        finally:
+            heard.put(end)
+
+    def close(self) -> None:
+        """Stop the calls of a run that is given up."""
+        for asked in list(self._asked):
+            asked.cancel()

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import errno
 import inspect
+import json
 import os
 import tempfile
 import time
 import typing
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from webfoot.errors import Error, MemoryExceeded, StorageFull, UdfFailed
+from webfoot.errors import (
+    Error,
+    MemoryExceeded,
+    RunError,
+    ServerBusy,
+    StorageFull,
+    UdfFailed,
+)
 from webfoot.formats import write_view
 from webfoot.quantities import write_size
 from webfoot.registry import author_traceback
 from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
+from webfoot.tables.stitching import Part, stitch
 
 if TYPE_CHECKING:
     from webfoot.database import Database
@@ -33,6 +44,8 @@ if TYPE_CHECKING:
 
 # An error is told in a response: a megabyte of it helps nobody.
 _MOST_TEXT = 10_000
+# So many runs of UDFs that only wait share one process.
+SHARED_JOBS = 32
 
 
 @dataclass(frozen=True)
@@ -54,9 +67,13 @@ class UdfJob:
     @property
     def code(self) -> Code:
         """The snapshot that the UDF is part of."""
-        if self.udf.code is None:
-            raise TypeError(f"{self.udf.name} was not loaded by a registry; get it from one")
-        return self.udf.code
+        return _code_of(self.udf)
+
+
+def _code_of(udf: Udf) -> Code:
+    if udf.code is None:
+        raise TypeError(f"{udf.name} was not loaded by a registry; get it from one")
+    return udf.code
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,58 @@ class ViewJob:
     memory_bytes: int
 
 
-Job = UdfJob | ViewJob
+@dataclass(frozen=True)
+class Source:
+    """What came of one input of a fan-out.
+
+    Args:
+        arguments: The canonical arguments of its call; None if it made none.
+        path: The Parquet file of its result; None if it failed.
+        problem: Why it failed, as a problem document.
+    """
+
+    arguments: str | None
+    path: Path | None = None
+    problem: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StitchJob:
+    """Write the results of a fan-out as one table; see `UdfJob` for the limits.
+
+    Args:
+        udf: The UDF that was called.
+        sources: What came of each input, in the order of the table.
+        names: The parameters that become columns.
+        errors: Whether the table tells why inputs failed.
+    """
+
+    udf: Udf
+    sources: tuple[Source, ...]
+    names: tuple[str, ...]
+    errors: bool
+    timeout_s: float
+    memory_bytes: int
+
+    @property
+    def code(self) -> Code:
+        """The snapshot that the UDF is part of."""
+        return _code_of(self.udf)
+
+    def parts(self) -> Iterator[Part]:
+        """The sources with the values of their inputs."""
+        for source in self.sources:
+            values: dict[str, Any] = dict.fromkeys(self.names)
+            if source.arguments is not None:
+                plain = json.loads(source.arguments)
+                typed = self.udf.parameters.restore(source.arguments)
+                for name in self.names:
+                    kept = isinstance(typed[name], datetime.date | datetime.time | Decimal)
+                    values[name] = typed[name] if kept else plain[name]
+            yield Part(values, source.path, source.problem)
+
+
+Job = UdfJob | ViewJob | StitchJob
 
 
 def execute(job: Job, target: Path, database: Database) -> Draft:
@@ -90,6 +158,10 @@ def execute(job: Job, target: Path, database: Database) -> Draft:
         if isinstance(job, ViewJob):
             with database.connection() as connection:
                 draft = write_view(job.view, job.source, job.columns, target, connection)
+        elif isinstance(job, StitchJob):
+            draft = stitch(list(job.parts()), target, errors=job.errors)
+            failed = sum(source.problem is not None for source in job.sources)
+            draft = replace(draft, failed=failed)
         else:
             draft = _call(job, target, database)
     except BaseException as error:
@@ -183,7 +255,7 @@ def _returns(udf: Udf) -> object:
 
 def _as_error(error: BaseException, job: Job) -> Error:
     if isinstance(error, Error):
-        known = error
+        known = _from_below(error) if isinstance(job, UdfJob) else error
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         known = StorageFull(f"the disk is full: {_cut(str(error))}")
     elif os.strerror(errno.ENOSPC) in _text(error):  # DuckDB's errors have no number.
@@ -201,6 +273,20 @@ def _as_error(error: BaseException, job: Job) -> Error:
     if isinstance(job, UdfJob):
         known.traceback = _cut(author_traceback(error, job.code))
     return known
+
+
+def _from_below(error: Error) -> Error:
+    """An error of a UDF that this one has called, as this one's: it must name both."""
+    if error.udf is None:
+        return error
+    # Once, however deep a UDF has called itself.
+    told = error.detail.startswith(f"{error.udf}: ")
+    detail = error.detail if told else _cut(f"{error.udf}: {error.detail}")
+    if not isinstance(error, RunError | ServerBusy | StorageFull):
+        # It was this UDF that gave the wrong parameters, and not who called this UDF.
+        return UdfFailed(detail)
+    problem = error.problem() | {"detail": detail, "udf": None, "run": None}
+    return Error.from_problem(problem)
 
 
 def _text(error: BaseException) -> str:

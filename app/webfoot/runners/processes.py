@@ -16,24 +16,27 @@ import socket
 import subprocess
 import sys
 import uuid
-from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from webfoot import sources
-from webfoot.errors import Error, MemoryExceeded, RunCancelled, ServerBusy, UdfCrashed, UdfTimeout
+from webfoot.errors import Error, MemoryExceeded, RunCancelled, UdfCrashed, UdfTimeout
 from webfoot.quantities import write_seconds, write_size
-from webfoot.runners import frames
-from webfoot.runners.jobs import UdfJob
+from webfoot.runners import NoCalls, frames
+from webfoot.runners.channel import Crash, open_channel
+from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
+from webfoot.runners.slots import Slot, Slots
 from webfoot.runs import LOG_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-    from pathlib import Path
+    from collections.abc import Coroutine
 
     from webfoot.registry import Registry
     from webfoot.results import Draft
+    from webfoot.runners import Calls
+    from webfoot.runners.channel import Channel
     from webfoot.runners.jobs import Job
     from webfoot.sources import Code
 
@@ -47,27 +50,28 @@ _WATCH_CHILDREN_EVERY = 20
 _LOAD_TIMEOUT_S = 60
 # A process that closed the conversation has ended by itself within this time, or will not.
 _ENDING_S = 2
-# An answer is a small record: what is longer did not come from our code.
-_MOST_ANSWER = 64_000_000
-
-
-class _Crash(Exception):
-    """The worker's end of the conversation closed, or makes no sense."""
+# Idle workers beyond those that can run at once and one more: others waited for calls they made.
+_SPARE = 1
+# How many runs that only wait are under way at once, for each worker that computes.
+_WAITING_A_WORKER = 64
 
 
 class _Worker:
     """One process and the conversation with it."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], channel: socket.socket, temp: Path
+        self, process: subprocess.Popen[bytes], connected: socket.socket, temp: Path
     ) -> None:
         self.process = process
         self._temp = temp
         self.runs = 0
+        # Under way: more than one only if all of them only wait.
+        self.jobs = 0
+        self.most_jobs = 0
+        self.worn = False
         self.digest: str | None = None
-        self._channel: socket.socket | None = channel
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._connected: socket.socket | None = connected
+        self._channel: Channel | None = None
 
     @classmethod
     def start(cls, temps: Path) -> _Worker:
@@ -86,23 +90,17 @@ class _Worker:
             )
         return cls(process, ours, temp)
 
-    async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send a message and wait for its answer.
+    async def order(self, message: dict[str, Any], calls: Calls, slot: Slot) -> dict[str, Any]:
+        """Give it a job; see `Channel.order`.
 
         Raises:
-            _Crash: If the process ended instead.
+            Crash: If the process ended instead.
         """
-        if self._reader is None or self._writer is None:
-            self._reader, self._writer = await asyncio.open_connection(sock=self._channel)
-        try:
-            self._writer.write(frames.pack(message))
-            await self._writer.drain()
-            head = await self._reader.readexactly(frames.LENGTH_BYTES)
-            if frames.length(head) > _MOST_ANSWER:
-                raise _Crash
-            return frames.unpack(await self._reader.readexactly(frames.length(head)))
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
-            raise _Crash from error
+        if self._channel is None:
+            assert self._connected is not None, "it is connected until the channel takes over"
+            connected, self._connected = self._connected, None
+            self._channel = await open_channel(connected)
+        return await self._channel.order(message, calls, slot)
 
     def used_bytes(self, *, children: bool) -> int:
         """Memory that is the worker's own, and its children's if asked for."""
@@ -121,10 +119,9 @@ class _Worker:
                     child.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        if self._writer is not None:
-            self._writer.close()
-        elif self._channel is not None:
-            self._channel.close()
+        for end in (self._channel, self._connected):
+            if end is not None:
+                end.close()
 
     async def ended(self) -> str:
         """How the process ended, in words."""
@@ -164,17 +161,17 @@ class ProcessRunner:
 
     Args:
         workers: How many run at once.
-        queue: How many more may wait.
+        queue: How many requests more may wait.
         temp: Where workers may put temporary files, each in a folder of its own.
     """
 
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
         self._workers = workers
-        self._queue = queue
         self._temp = temp
-        self._slots = asyncio.Semaphore(workers)
-        self._waiting = 0
+        self._slots = Slots(workers, queue)
+        self._waiting_slots = Slots(workers * _WAITING_A_WORKER, queue)
         self._idle: list[_Worker] = []
+        self._shared: list[_Worker] = []
         self._alive: set[_Worker] = set()
         self._registry: Registry | None = None
         self._loading: set[asyncio.Task[None]] = set()
@@ -192,20 +189,59 @@ class ProcessRunner:
         for _ in range(self._workers):
             _keep(self._loading, self._load_one(registry))
 
-    async def run(self, job: Job, target: Path, log: Path) -> Draft:
+    async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:
         """Run `job` in a worker, which is killed if the job outlives its limits or this call."""
-        async with self._slot():
-            worker = await self._take(job)
-            answer = None
-            try:
-                answer = await self._supervise(worker, job, target, log)
-            finally:
-                self._give_back(worker, answer, target)
-                # Only now: a worker that had to be killed has printed until then.
-                _shorten(log, LOG_BYTES)
-        if "problem" in answer:
-            raise Error.from_problem(answer["problem"])
-        return frames.read_draft(answer["draft"])
+        if isinstance(job, UdfJob) and job.udf.options.waits:
+            with contextlib.suppress(_Together):
+                async with self._waiting_slots.hold(calls.depth) as slot:
+                    return await self._run_beside_others(job, target, log, calls, slot)
+            # One of several took their process down: each runs again, alone, to tell which.
+        async with self._slots.hold(calls.depth) as slot:
+            return await self._run_alone(job, target, log, calls, slot)
+
+    async def _run_alone(
+        self, job: Job, target: Path, log: Path, calls: Calls, slot: Slot
+    ) -> Draft:
+        worker = await self._take(job, slot)
+        answer, message = None, frames.write_job(job, target, log)
+        try:
+            answer = await self._supervise(worker, job, message, calls, slot)
+        except Crash:
+            raise UdfCrashed(await worker.ended()) from None
+        finally:
+            worker.worn = worker.worn or answer is None
+            self._give_back(worker, answer, target)
+            # Only now: a worker that had to be killed has printed until then.
+            _shorten(log, LOG_BYTES)
+        return _read_answer(answer)
+
+    async def _run_beside_others(
+        self, job: UdfJob, target: Path, log: Path, calls: Calls, slot: Slot
+    ) -> Draft:
+        """Run a job that only waits in a process that it shares.
+
+        Raises:
+            _Together: If the process ended, or had to be ended, while others ran there, too.
+        """
+        worker = await self._take_shared(job, slot)
+        message = frames.write_job(job, target, log) | {"shared": True}
+        answer = None
+        try:
+            answer = await self._supervise(worker, job, message, calls, slot)
+        except (Crash, MemoryExceeded) as error:
+            ended = await worker.ended() if isinstance(error, Crash) else ""
+            worker.kill()
+            if worker.most_jobs > 1:
+                raise _Together from None
+            if isinstance(error, MemoryExceeded):
+                raise
+            raise UdfCrashed(ended) from None
+        finally:
+            # A run that was given up still has its thread there: others end, and no more begin.
+            worker.worn = worker.worn or answer is None
+            self._leave_shared(worker, answer)
+            _shorten(log, LOG_BYTES)
+        return _read_answer(answer)
 
     async def close(self) -> None:
         """Kill every worker."""
@@ -216,36 +252,44 @@ class ProcessRunner:
             self._retire(worker)
         await asyncio.gather(*self._loading, *self._ending, return_exceptions=True)
 
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        if self._slots.locked() and self._waiting >= self._queue:
-            raise ServerBusy(
-                f"{self._workers} calls run and {self._waiting} wait; try again in a moment",
-                retry_after_s=1,
-            )
-        self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._slots.release()
-
-    async def _take(self, job: Job) -> _Worker:
+    async def _take(self, job: Job, slot: Slot) -> _Worker:
+        """An idle worker that can run `job`."""
         if self._closed:
             raise RunCancelled("the server is stopping; try again in a moment")
-        if not isinstance(job, UdfJob):
+        if isinstance(job, ViewJob):
             return self._pick(None)
         worker = self._pick(job.code.digest)
         if worker.digest is None:
             try:
-                await self._load(worker, job.code)
+                await self._load(worker, job.code, slot)
             except BaseException:
                 self._retire(worker)
                 raise
         return worker
+
+    async def _take_shared(self, job: UdfJob, slot: Slot) -> _Worker:
+        """A worker that runs such jobs already and has room, or an idle one."""
+        able = (
+            worker
+            for worker in self._shared
+            if worker.digest == job.code.digest and worker.jobs < SHARED_JOBS and not worker.worn
+        )
+        worker = next(able, None)
+        if worker is None:
+            worker = await self._take(job, slot)
+            self._shared.append(worker)
+        worker.jobs += 1
+        worker.most_jobs = max(worker.jobs, worker.most_jobs)
+        return worker
+
+    def _leave_shared(self, worker: _Worker, answer: dict[str, Any] | None) -> None:
+        worker.jobs -= 1
+        if answer is not None:
+            worker.runs += 1
+        if worker.jobs == 0:
+            worker.most_jobs = 0
+            self._shared.remove(worker)
+            self._give_back(worker, answer, None)
 
     def _pick(self, digest: str | None) -> _Worker:
         """An idle worker that has the code (a view needs none), or an empty one, or a new one."""
@@ -259,24 +303,32 @@ class ProcessRunner:
         self._idle.remove(able[0])
         return able[0]
 
-    async def _load(self, worker: _Worker, code: Code) -> None:
+    async def _load(self, worker: _Worker, code: Code, slot: Slot) -> None:
+        message = {"do": "load", "code": sources.to_message(code)}
         try:
             async with asyncio.timeout(_LOAD_TIMEOUT_S):
-                await worker.ask({"do": "load", "code": sources.to_message(code)})
+                await worker.order(message, NoCalls(), slot)
         except TimeoutError:
             raise UdfTimeout(
                 f"importing the UDFs took longer than {write_seconds(_LOAD_TIMEOUT_S)}",
                 timeout_s=_LOAD_TIMEOUT_S,
             ) from None
-        except _Crash:
+        except Crash:
             raise UdfCrashed(f"while the UDFs were imported, {await worker.ended()}") from None
         worker.digest = code.digest
 
     async def _supervise(
-        self, worker: _Worker, job: Job, target: Path, log: Path
+        self, worker: _Worker, job: Job, message: dict[str, Any], calls: Calls, slot: Slot
     ) -> dict[str, Any]:
-        asking = asyncio.create_task(worker.ask(frames.write_job(job, target, log)))
-        watching = asyncio.create_task(_watch(worker, job.memory_bytes, log))
+        """Have the worker run a job, within its limits.
+
+        Raises:
+            Crash: If the worker ended instead.
+            MemoryExceeded: If it used too much memory; it still does.
+            UdfTimeout: If the job takes too long; it still runs.
+        """
+        asking = asyncio.create_task(worker.order(message, calls, slot))
+        watching = asyncio.create_task(_watch(worker, job.memory_bytes, Path(message["log"])))
         try:
             await asyncio.wait(
                 (asking, watching), timeout=job.timeout_s, return_when=asyncio.FIRST_COMPLETED
@@ -295,18 +347,20 @@ class ProcessRunner:
                 " timeout= in @udf",
                 timeout_s=job.timeout_s,
             )
-        except _Crash:
-            raise UdfCrashed(await worker.ended()) from None
         finally:
             asking.cancel()
             watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError, _Crash):
+            with contextlib.suppress(asyncio.CancelledError, Crash):
                 await asking
 
-    def _give_back(self, worker: _Worker, answer: dict[str, Any] | None, target: Path) -> None:
+    def _give_back(
+        self, worker: _Worker, answer: dict[str, Any] | None, target: Path | None
+    ) -> None:
+        """Let a worker that has nothing to do rest, unless it is worn out."""
         worker.runs += 1
         worn = (
-            answer is None
+            worker.worn
+            or answer is None
             or answer["spoilt"]
             or answer["used_bytes"] > _KEPT_BYTES
             or worker.runs >= _RUNS_A_WORKER
@@ -320,7 +374,8 @@ class ProcessRunner:
     def _rest(self, worker: _Worker) -> None:
         """Let a worker wait for its next job, unless its code is no longer the one that is used."""
         current = self._registry.code.digest if self._registry else worker.digest
-        if self._closed or worker.digest not in (None, current):
+        too_many = len(self._idle) >= self._workers + _SPARE
+        if self._closed or worker.digest not in (None, current) or too_many:
             self._retire(worker)
             self._fill()
         else:
@@ -351,11 +406,21 @@ class ProcessRunner:
         worker = empty[-1]
         self._idle.remove(worker)
         try:
-            await self._load(worker, registry.code)
+            await self._load(worker, registry.code, Slot(self._slots))
         except Error:
             self._retire(worker)
         else:
             self._rest(worker)
+
+
+class _Together(Exception):
+    """A process in which several jobs ran has ended, and nobody knows through which of them."""
+
+
+def _read_answer(answer: dict[str, Any]) -> Draft:
+    if "problem" in answer:
+        raise Error.from_problem(answer["problem"])
+    return frames.read_draft(answer["draft"])
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:

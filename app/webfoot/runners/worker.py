@@ -1,4 +1,4 @@
-"""A worker process: it loads the code once and runs one job at a time.
+"""A worker process: it loads the code once and runs one job at a time, or many that only wait.
 
 It is started as `python -m webfoot.runners.worker DESCRIPTOR TEMP` and talks over that socket. What
 jobs print goes to the run's log; nothing they do to standard output can reach the conversation.
@@ -17,24 +17,28 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pyarrow as pa
 
+from webfoot import calling, sources
 from webfoot import registry as registries
-from webfoot import sources
 from webfoot.database import Database
 from webfoot.errors import Error, UdfFailed
-from webfoot.runners import frames
-from webfoot.runners.jobs import execute
+from webfoot.runners import frames, prints
+from webfoot.runners.conversation import Conversation, JobCaller
+from webfoot.runners.jobs import SHARED_JOBS, execute
 from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from webfoot.calling import Caller
     from webfoot.registry import Registry
 
 _PR_SET_PDEATHSIG = 1
@@ -62,17 +66,30 @@ def main() -> None:
     registry: Registry | None = None
     temp = Path(sys.argv[2])
     _warm_up(temp)
+    conversation = Conversation(channel)
+    threads = ThreadPoolExecutor(SHARED_JOBS, thread_name_prefix="webfoot-run")
+    usage = _usage_meter()
     with Database(temp) as database:
         idle = _load_meter()
-        while (message := _receive(channel)) is not None:
-            haunted = idle() > _MOST_IDLE_LOAD
+        while (message := conversation.next_job()) is not None:
+            job = message["job"]
             if message["do"] == "load":
                 registry = registries.load(sources.from_message(message["code"]))
-                answer: dict[str, Any] = {}
-            else:
-                answer = _run(message, registry, database)
-                answer["spoilt"] = haunted or _left_behind()
-            _send(channel, frames.pack(answer))
+                conversation.answer(job, {})
+                idle = _load_meter()
+                continue
+            caller = JobCaller(conversation, job, registry) if registry else None
+            if message["shared"]:
+                threads.submit(
+                    _run_beside_others,
+                    *(message, registry, database, caller),
+                    partial(_tell, conversation, job, usage),
+                )
+                continue
+            haunted = idle() > _MOST_IDLE_LOAD
+            answer = _run_alone(message, registry, database, caller)
+            spoilt = haunted or _left_behind()
+            conversation.answer(job, answer | usage() | {"spoilt": spoilt})
             idle = _load_meter()
 
 
@@ -96,55 +113,85 @@ def _tie_to_server() -> None:
             Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def _send(channel: socket.socket, frame: bytes) -> None:
+def _run_alone(
+    message: Mapping[str, Any],
+    registry: Registry | None,
+    database: Database,
+    caller: Caller | None,
+) -> dict[str, Any]:
+    """Run a job that has the process for itself."""
     try:
-        channel.sendall(frame)
-    except OSError:  # The server has gone, or a run closed the descriptor.
-        os._exit(frames.LOST)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_printing_to(message["log"]))
+            stack.enter_context(_put_back())
+            if caller is not None:
+                stack.enter_context(calling.everywhere_through(caller))
+            answer = _run(message, registry, database)
+    except BaseException as error:  # noqa: BLE001  # a run may have closed what it prints to
+        answer = _bad_end(error)
+    return answer
 
 
-def _receive(channel: socket.socket) -> dict[str, Any] | None:
-    head = _read(channel, frames.LENGTH_BYTES)
-    if head is None:
-        return None
-    body = _read(channel, frames.length(head))
-    return None if body is None else frames.unpack(body)
+def _run_beside_others(
+    message: Mapping[str, Any],
+    registry: Registry | None,
+    database: Database,
+    caller: Caller | None,
+    tell: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run a job on this thread, one of many: what it changes in the process, it changes for all."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(prints.to_log(Path(message["log"])))
+        if caller is not None:
+            stack.enter_context(calling.through(caller))
+        answer = _run(message, registry, database)
+    tell(answer)
 
 
-def _read(channel: socket.socket, size: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < size:
-        part = channel.recv(size - len(parts))
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)
+def _tell(
+    conversation: Conversation,
+    job: int,
+    usage: Callable[[], dict[str, Any]],
+    answer: dict[str, Any],
+) -> None:
+    conversation.answer(job, answer | usage() | {"spoilt": False})
 
 
 def _run(
     message: Mapping[str, Any], registry: Registry | None, database: Database
 ) -> dict[str, Any]:
     try:
-        with _printing_to(message["log"]), _put_back():
-            job = frames.read_job(message, registry)
-            draft = execute(job, Path(message["target"]), database)
-        answer: dict[str, Any] = {"draft": frames.write_draft(draft)}
+        job = frames.read_job(message, registry)
+        draft = execute(job, Path(message["target"]), database)
     except Error as error:
-        answer = {"problem": error.problem() | {"traceback": error.traceback}}
+        return {"problem": error.problem() | {"traceback": error.traceback}}
     except BaseException as error:  # noqa: BLE001  # even `sys.exit` must not end the worker
-        problem = UdfFailed(f"{type(error).__name__}: {error}")
-        answer = {"problem": problem.problem()}
-    pa.default_memory_pool().release_unused()
-    used = psutil.Process().memory_info()
-    own = used.rss - getattr(used, "shared", 0)
-    return answer | {"used_bytes": own}
+        return _bad_end(error)
+    return {"draft": frames.write_draft(draft)}
+
+
+def _bad_end(error: BaseException) -> dict[str, Any]:
+    return {"problem": UdfFailed(f"{type(error).__name__}: {error}").problem()}
+
+
+def _usage_meter() -> Callable[[], dict[str, Any]]:
+    """Tells how much memory is this process's own."""
+    process = psutil.Process()
+
+    def usage() -> dict[str, Any]:
+        pa.default_memory_pool().release_unused()
+        used = process.memory_info()
+        return {"used_bytes": used.rss - getattr(used, "shared", 0)}
+
+    return usage
 
 
 @contextlib.contextmanager
 def _put_back() -> Iterator[None]:
     """Put back what a run may change and the next would trip over."""
     here = os.open(".", os.O_RDONLY)
-    environment, builtin = dict(os.environ), dict(vars(builtins))
+    # As bytes, which are not decoded: this is done for every run.
+    environment, builtin = dict(os.environb), dict(vars(builtins))
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     depth = sys.getrecursionlimit()
     try:
@@ -154,12 +201,13 @@ def _put_back() -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.fchdir(here)
             os.close(here)
-        if os.environ != environment:
-            os.environ.clear()
-            os.environ.update(environment)
+        if os.environb != environment:
+            os.environb.clear()
+            os.environb.update(environment)
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in handlers.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
         sys.setrecursionlimit(depth)
 
 
@@ -206,14 +254,14 @@ def _printing_to(log: str) -> Iterator[None]:
 
 
 def _left_behind() -> bool:
-    """Whether runs left processes behind, as far as the system tells (Linux), or many threads."""
+    """Whether runs left processes behind, of which this is the parent now, or many threads."""
     if threading.active_count() > _MOST_THREADS:
         return True
-    with contextlib.suppress(OSError):
-        for thread in os.scandir("/proc/self/task"):
-            if Path(thread.path, "children").read_bytes():
-                return True
-    return False
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # It has none.
+        return False
+    return True
 
 
 if __name__ == "__main__":

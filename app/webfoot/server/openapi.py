@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import webfoot
+from webfoot.server.fanouts import ALLOW, FANOUT_OPTIONS
 from webfoot.server.problems import PROBLEM_TYPE
-from webfoot.views import MEDIA_TYPES, OPTIONS
+from webfoot.views import CHOICES, MEDIA_TYPES, OPTIONS
 
 if TYPE_CHECKING:
     from webfoot.definition import Udf
@@ -42,13 +43,13 @@ _PROBLEM = {
 def describe(registry: Registry, base_url: str) -> dict[str, Any]:
     """The document for the UDFs of `registry`."""
     schemas: dict[str, Any] = {"Problem": _PROBLEM}
-    paths = {
-        f"/udfs/{udf.name}.{{extension}}": {
+    paths: dict[str, Any] = {}
+    for udf in registry.values():
+        paths[f"/udfs/{udf.name}.{{extension}}"] = {
             "parameters": [_extension()],
             "get": _operation(udf, schemas),
         }
-        for udf in registry.values()
-    }
+        paths[f"/udfs/{udf.name}/map"] = {"post": _map_operation(udf)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,8 +64,6 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
 
 
 def _operation(udf: Udf, schemas: dict[str, Any]) -> dict[str, Any]:
-    problem = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    errors = {status: {"description": text, "content": problem} for status, text in _ERRORS.items()}
     return {
         "operationId": udf.name,
         "summary": udf.title or udf.name,
@@ -72,7 +71,7 @@ def _operation(udf: Udf, schemas: dict[str, Any]) -> dict[str, Any]:
         "tags": list(udf.options.tags),
         "parameters": [
             *(_parameter(parameter, udf.name, schemas) for parameter in udf.parameters.values()),
-            *(_option(name, text) for name, text in OPTIONS.items()),
+            *(_option(name, text) for name, text in {**OPTIONS, **FANOUT_OPTIONS}.items()),
         ],
         "responses": {
             "200": {
@@ -81,9 +80,38 @@ def _operation(udf: Udf, schemas: dict[str, Any]) -> dict[str, Any]:
             },
             "206": {"description": "The byte range that Range asks for."},
             "304": {"description": "What If-None-Match names is still the result."},
-            **errors,
+            **_errors(*_ERRORS),
         },
     }
+
+
+def _map_operation(udf: Udf) -> dict[str, Any]:
+    """Many inputs in one request. What an input may be, the UDF's own operation says."""
+    inputs = {"type": "array", "minItems": 1, "items": {"type": "object"}}
+    tables: dict[str, Any] = {MEDIA_TYPES[kind].split(";")[0]: {} for kind in ("parquet", "arrow")}
+    return {
+        "operationId": f"{udf.name}.map",
+        "summary": f"{udf.title or udf.name} For many inputs, as one table.",
+        "tags": list(udf.options.tags),
+        "parameters": [_option("_partial", FANOUT_OPTIONS["_partial"])],
+        "requestBody": {
+            "required": True,
+            "description": "A list of inputs, or a table of them.",
+            "content": {"application/json": {"schema": inputs}, **tables},
+        },
+        "responses": {
+            "200": {
+                "description": "The inputs as first columns, then the results' own.",
+                "content": {kind.split(";")[0]: {} for kind in MEDIA_TYPES.values()},
+            },
+            **_errors("404", "422", "500", "503", "504", "507"),
+        },
+    }
+
+
+def _errors(*statuses: str) -> dict[str, Any]:
+    problem = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": _ERRORS[status], "content": problem} for status in statuses}
 
 
 def _extension() -> dict[str, Any]:
@@ -129,6 +157,11 @@ def _refer(schema: Any, udf: str) -> Any:
 
 
 def _option(name: str, text: str) -> dict[str, Any]:
-    whole = name in ("_limit", "_offset")
-    schema = {"type": "integer", "minimum": 0} if whole else {"type": "string"}
+    schema: dict[str, Any] = {"type": "string"}
+    if name in ("_limit", "_offset"):
+        schema = {"type": "integer", "minimum": 0}
+    elif name in CHOICES:
+        schema = {"enum": list(CHOICES[name])}
+    elif name == "_partial":
+        schema = {"enum": [ALLOW]}
     return {"name": name, "in": "query", "description": text, "schema": schema}

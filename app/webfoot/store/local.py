@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import itertools
 import logging
 import os
 import shutil
@@ -71,6 +72,7 @@ class LocalStore:
         self._touched: dict[str, float] = {}
         self._trusted_since = psutil.boot_time()
         self._evicting = False
+        self._numbers = itertools.count()
         try:
             self._staging, self._alive = self._settle()
         except OSError as error:
@@ -196,13 +198,14 @@ class LocalStore:
         return f"{self._root_text}/objects/{result.etag[:2]}/{result.etag}.{result.extension}"
 
     def _write_entry(self, key: str, entry: Entry) -> None:
-        draft = self._staging / f"{uuid.uuid4().hex}.json"
+        draft = self._staging / f"{next(self._numbers)}.json"
         try:
             draft.write_text(to_json(entry))
             self._bytes += _replace(draft, Path(self._entry_path(key)))
             self._entries.pop(key, None)
-        finally:
+        except BaseException:
             draft.unlink(missing_ok=True)
+            raise
 
     def _touch(self, path: str) -> None:
         now = time.time()

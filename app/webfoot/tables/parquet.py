@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,8 +56,7 @@ def write_parquet(table: Batches, file: Sink) -> tuple[int, tuple[Column, ...]]:
     """
     schema = settle(table.schema)
     rows = 0
-    options = {"compression": "zstd", "dictionary_pagesize_limit": _DICTIONARY_BYTES}
-    with pq.ParquetWriter(pa.PythonFile(file, "w"), schema, **options) as writer:
+    with pq.ParquetWriter(pa.PythonFile(file, "w"), schema, **parquet_options()) as writer:
         for group in _groups(_settled(table.stream, schema), schema):
             try:
                 writer.write_table(group, row_group_size=ROWS_A_GROUP)
@@ -65,6 +64,11 @@ def write_parquet(table: Batches, file: Sink) -> tuple[int, tuple[Column, ...]]:
                 raise InvalidResult(f"it cannot be written as Parquet: {error}") from error
             rows += len(group)
     return rows, tuple(Column(field.name, str(field.type)) for field in schema)
+
+
+def parquet_options() -> dict[str, Any]:
+    """How every file of ours is written."""
+    return {"compression": "zstd", "dictionary_pagesize_limit": _DICTIONARY_BYTES}
 
 
 def _settled(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

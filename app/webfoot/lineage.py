@@ -1,0 +1,79 @@
+"""Where a call comes from: what travels with it through all the calls that it leads to."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+
+from webfoot.errors import FanoutLimit
+
+
+class Budget:
+    """How many calls one request may still lead to: shared by all of them.
+
+    Args:
+        calls: How many.
+    """
+
+    def __init__(self, calls: int) -> None:
+        self._most = self._left = calls
+
+    def take(self, calls: int) -> None:
+        """Spend some.
+
+        Raises:
+            FanoutLimit: If that is more than is left.
+        """
+        if calls > self._left:
+            spent = self._most - self._left
+            raise FanoutLimit(
+                f"{calls} more calls after {spent} would be more than one request may lead to,"
+                f" which is {self._most}; make fewer, or raise WEBFOOT_CALLS"
+            )
+        self._left -= calls
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A call's place among the calls that one request led to.
+
+    Its time limit needs no place here: a run that ends, ends the calls that it waits for.
+
+    Args:
+        trace: The id of them all.
+        budget: How many more there may be.
+        most_depth: How deep they may go.
+        depth: How deep this one is; 0 for the request's own.
+        parent: The run that makes it.
+        key: The key of the call, or the fan-out, that makes it.
+    """
+
+    trace: str
+    budget: Budget
+    most_depth: int
+    depth: int = 0
+    parent: str | None = None
+    key: str | None = None
+
+    def below(self, key: str, run: str | None = None) -> Lineage:
+        """The place of calls that the call `key` makes, in the run `run` if it is one.
+
+        Raises:
+            FanoutLimit: If that is too deep.
+        """
+        if self.depth >= self.most_depth:
+            raise FanoutLimit(
+                f"UDFs call UDFs more than {self.most_depth} deep, which looks like a recursion"
+                " without an end; make it end, or raise WEBFOOT_DEPTH"
+            )
+        return replace(self, depth=self.depth + 1, parent=run or self.parent, key=key)
+
+
+def new_lineage(calls: int, depth: int) -> Lineage:
+    """The place of a request's own call.
+
+    Args:
+        calls: How many calls it may lead to.
+        depth: How deep they may go.
+    """
+    return Lineage(secrets.token_hex(16), Budget(calls), depth)

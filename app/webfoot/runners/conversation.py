@@ -1,0 +1,139 @@
+"""A worker's end of its conversation with the server; see `webfoot.runners.channel`.
+
+One thread reads. Jobs wait in a queue for the threads that run them; answers to the calls of runs
+go to whoever asked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+from webfoot.errors import Error, RunCancelled
+from webfoot.runners import frames
+from webfoot.runners.nested import read_answered, write_inputs
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from webfoot.outcomes import Outcome
+    from webfoot.registry import Registry
+
+_GONE = "the server has gone"
+
+
+class Conversation:
+    """The conversation over a socket that the server has connected.
+
+    Args:
+        socket: The socket.
+    """
+
+    def __init__(self, socket: socket.socket) -> None:
+        self._socket = socket
+        self._sending = threading.Lock()
+        self._jobs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._numbers = itertools.count()
+        self._asked: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._pid = os.getpid()
+        threading.Thread(target=self._listen, name="webfoot-listener", daemon=True).start()
+
+    def next_job(self) -> dict[str, Any] | None:
+        """Wait for a job; None if there will be no more."""
+        return self._jobs.get()
+
+    def answer(self, job: int, message: Mapping[str, Any]) -> None:
+        """Say what came of a job."""
+        self._send({**message, "job": job})
+
+    def ask(self, job: int, udf: str, arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Have the server make calls for a job; what it says of them, as it says it.
+
+        Raises:
+            Error: If they cannot be made.
+        """
+        if os.getpid() != self._pid:
+            raise Error("a forked process cannot call UDFs; call them from the run's own process")
+        number = next(self._numbers)
+        heard = self._asked[number] = queue.SimpleQueue()
+        self._send({"job": job, "ask": number, "udf": udf, "arguments": list(arguments)})
+        return self._hear(job, number, heard)
+
+    def _hear(
+        self, job: int, number: int, heard: queue.SimpleQueue[dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        ended = False
+        try:
+            while True:
+                said = heard.get()
+                ended = "index" not in said
+                if "end" in said:
+                    return
+                if ended:
+                    raise Error.from_problem(said["problem"])
+                yield said
+        finally:
+            del self._asked[number]
+            if not ended:
+                self._send({"job": job, "stop": number})
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        try:
+            with self._sending:
+                self._socket.sendall(frames.pack(message))
+        except OSError:  # The server has gone, or a run closed the descriptor.
+            os._exit(frames.LOST)
+
+    def _listen(self) -> None:
+        try:
+            while (message := self._receive()) is not None:
+                if "ask" not in message:
+                    self._jobs.put(message)
+                elif (heard := self._asked.get(message["ask"])) is not None:
+                    heard.put(message)
+        except OSError:  # A run closed the descriptor.
+            os._exit(frames.LOST)
+        self._jobs.put(None)
+        for heard in list(self._asked.values()):
+            heard.put({"problem": RunCancelled(_GONE).problem()})
+
+    def _receive(self) -> dict[str, Any] | None:
+        head = self._read(frames.LENGTH_BYTES)
+        if head is None:
+            return None
+        body = self._read(frames.length(head))
+        return None if body is None else frames.unpack(body)
+
+    def _read(self, size: int) -> bytes | None:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self._socket.recv(size - len(parts))
+            if not part:
+                return None
+            parts += part
+        return bytes(parts)
+
+
+class JobCaller:
+    """Makes the calls of one job through the conversation; see `webfoot.calling.Caller`.
+
+    Args:
+        conversation: The conversation.
+        job: The job's number.
+        registry: The UDFs that it may call.
+    """
+
+    def __init__(self, conversation: Conversation, job: int, registry: Registry) -> None:
+        self._conversation = conversation
+        self._job = job
+        self._registry = registry
+
+    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
+        """Ask the server; see `webfoot.calling.Caller`."""
+        arguments = write_inputs(self._registry, name, inputs)
+        said = self._conversation.ask(self._job, name, arguments)
+        return (read_answered(frames.read_answered(message), inputs) for message in said)

@@ -1,0 +1,54 @@
+"""What runs print, told apart by their threads: for runs that share a process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LOG: ContextVar[Path] = ContextVar("webfoot_log")
+
+
+class _PerRun(io.TextIOBase):
+    """Writes to the log of the run that prints, and elsewhere if it is none's.
+
+    Args:
+        otherwise: Where the prints of threads go that belong to no run.
+    """
+
+    def __init__(self, otherwise: TextIO) -> None:
+        self._otherwise = otherwise
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        log = _LOG.get(None)
+        if log is None:
+            return self._otherwise.write(text)
+        # A full disk must not stop a run; prints are rare enough to open the file for each.
+        with contextlib.suppress(OSError), log.open("a", errors="backslashreplace") as file:
+            file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._otherwise.flush()
+
+
+@contextlib.contextmanager
+def to_log(log: Path) -> Iterator[None]:
+    """Send what this thread prints to `log`."""
+    if not isinstance(sys.stdout, _PerRun):
+        sys.stdout, sys.stderr = _PerRun(sys.stdout), _PerRun(sys.stderr)
+    token = _LOG.set(log)
+    try:
+        yield
+    finally:
+        _LOG.reset(token)

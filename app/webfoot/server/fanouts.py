@@ -1,0 +1,141 @@
+"""Fan-outs as requests ask for them: in a query string, or in the body of a POST."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from webfoot.errors import InvalidParameters
+from webfoot.tables.records import read_records
+from webfoot.views import MEDIA_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from webfoot.definition import Udf
+    from webfoot.engine import Engine
+    from webfoot.results import Fanout
+
+FANOUT_OPTIONS: Mapping[str, str] = {
+    "_each": "Names of parameters, separated by commas, each of whose values is a call of its own;"
+    " of several, all combinations, the last name's values in turn first.",
+    "_partial": "`allow`: calls of a fan-out may fail; a column `_error` then tells why.",
+}
+MOST_BODY_BYTES = 64_000_000
+ALLOW = "allow"
+
+Pairs = list[tuple[str, str]]
+
+
+def take_options(own: Pairs) -> tuple[dict[str, str], Pairs]:
+    """Webfoot's own parameters, as those of fan-outs and the others.
+
+    Raises:
+        InvalidParameters: If one has no sense.
+    """
+    options: dict[str, str] = {}
+    for name, text in own:
+        if name in FANOUT_OPTIONS and text:
+            options[name] = f"{options[name]},{text}" if name in options else text
+    if options.get("_partial", ALLOW) != ALLOW:
+        raise _refuse("_partial", f"must be {ALLOW}", options["_partial"])
+    return options, [pair for pair in own if pair[0] not in FANOUT_OPTIONS]
+
+
+def from_query(engine: Engine, udf: Udf, options: Mapping[str, str], pairs: Pairs) -> Fanout:
+    """The fan-out of a query string: a call for each value of the parameters in `_each`.
+
+    Args:
+        engine: Makes it.
+        udf: The UDF.
+        options: Those of fan-outs.
+        pairs: The UDF's own parameters; an empty text means the default.
+
+    Raises:
+        InvalidParameters: If a parameter in `_each` has no value, or there is no such parameter.
+    """
+    if "_each" not in options:
+        raise _refuse("_partial", "is for fan-outs; add _each, or leave it out", ALLOW)
+    names = list(dict.fromkeys(name.strip() for name in options["_each"].split(",")))
+    for name in names:
+        if name not in udf.parameters:
+            known = ", ".join(udf.parameters) or "none"
+            raise _refuse(
+                "_each", f"{udf.name} has no parameter of that name; it has {known}", name
+            )
+        if not any(pair[0] == name for pair in pairs):
+            raise _refuse("_each", f"add a value, {name}=…, for each call", name)
+    values = [[pair for pair in pairs if pair[0] == name] for name in names]
+    others = [pair for pair in pairs if pair[0] not in names]
+    inputs = [
+        partial(udf.parameters.from_text, [*others, *chosen])
+        for chosen in itertools.product(*values)
+    ]
+    return engine.fanout(udf, inputs, names, partial="_partial" in options)
+
+
+def from_body(
+    engine: Engine, udf: Udf, options: Mapping[str, str], media_type: str, body: bytes
+) -> Fanout:
+    """The fan-out of a body: JSON, a list of objects; or a Parquet file or an Arrow stream.
+
+    Args:
+        engine: Makes it.
+        udf: The UDF.
+        options: Those of fan-outs.
+        media_type: What the body is, as its Content-Type says.
+        body: The body.
+
+    Raises:
+        InvalidParameters: If it is nothing of the kind.
+    """
+    if "_each" in options:
+        raise _refuse("_each", "is for GET; a POST has its inputs in the body", options["_each"])
+    records = _read_body(media_type, body)
+    names = list(dict.fromkeys(name for record in records for name in record))
+    inputs = [partial(udf.parameters.from_values, record) for record in records]
+    known = [name for name in names if name in udf.parameters]
+    return engine.fanout(udf, inputs, known, partial="_partial" in options)
+
+
+def _read_body(media_type: str, body: bytes) -> Sequence[Mapping[str, Any]]:
+    if len(body) > MOST_BODY_BYTES:
+        raise InvalidParameters(
+            f"the body has more than {MOST_BODY_BYTES} bytes; send the inputs in parts"
+        )
+    if media_type in (_bare(MEDIA_TYPES["parquet"]), _bare(MEDIA_TYPES["arrow"])):
+        try:
+            return read_records(body)
+        except ValueError as error:
+            raise InvalidParameters(f"the body cannot be read: {error}") from None
+    try:
+        records = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameters(
+            f"the body is not JSON ({error}); send a list of objects, such as"
+            ' [{"month": 1}, {"month": 2}]'
+        ) from None
+    if not isinstance(records, list) or not all(isinstance(item, dict) for item in records):
+        raise InvalidParameters(
+            'the body must be a list of objects, such as [{"month": 1}, {"month": 2}], got'
+            f" {json.dumps(records)[:100]}"
+        )
+    return records
+
+
+def accepted_extension(accept: str) -> str:
+    """The format that an Accept header asks for first; Parquet if it does not care."""
+    by_type = {_bare(media_type): extension for extension, media_type in MEDIA_TYPES.items()}
+    asked = (by_type.get(_bare(part)) for part in accept.split(","))
+    return next(filter(None, asked), "parquet")
+
+
+def _bare(media_type: str) -> str:
+    return media_type.split(";", maxsplit=1)[0].strip().lower()
+
+
+def _refuse(option: str, message: str, value: str) -> InvalidParameters:
+    fault = {"parameter": option, "message": message, "value": value}
+    return InvalidParameters(f"{option}: {message}, got {value!r}", errors=[fault])

@@ -1,0 +1,357 @@
+"""UDFs call UDFs: at any depth, with few workers, within limits, and never for nothing."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+import pytest
+from tests.server_process import COUNT, Server, serve, write_udfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UDFS = """
+    import os, threading, time, asyncio
+    from concurrent.futures import ThreadPoolExecutor
+    import webfoot
+    from webfoot import udf
+    from ._count import count
+
+    @udf
+    def leaf(n: int, sleep: float = 0.0, fail: bool = False, tag: str = ""):
+        count(f"leaf {tag} {n}")
+        time.sleep(sleep)
+        if fail:
+            raise ValueError(f"no leaf {n}")
+        return [{"square": n * n}]
+
+    @udf(waits=True)
+    def patient(n: int, sleep: float = 0.2):
+        print(f"patient {n}")
+        time.sleep(sleep)
+        return [{"n2": n, "pid": os.getpid()}]
+
+    @udf(waits=True)
+    async def patient_async(n: int):
+        await asyncio.sleep(0.2)
+        return [{"n2": n}]
+
+    @udf(waits=True)
+    def dying(n: int):
+        time.sleep(0.2)
+        if n == 3:
+            os._exit(5)
+        return [{"n2": n}]
+
+    @udf(waits=True, timeout=1)
+    def stuck(n: int):
+        time.sleep(30 if n == 3 else 0.1)
+        return [{"n2": n}]
+
+    @udf
+    def one(n: int = 3, tag: str = ""):
+        return webfoot.run(leaf, n=n, tag=tag)
+
+    @udf
+    def total(count: int = 5, tag: str = "", sleep: float = 0.0):
+        inputs = [{"n": n, "tag": tag, "sleep": sleep} for n in range(count)]
+        squares = webfoot.map("leaf", inputs)
+        return squares.sql("SELECT sum(square)::BIGINT AS s, count(*) AS n FROM self")
+
+    @udf
+    def bare():
+        return webfoot.map("leaf", [1, 2, 3], over="n")
+
+    @udf
+    def strict():
+        return webfoot.map("leaf", [{"n": 0}, {"n": 1, "fail": True}, {"n": 2}])
+
+    @udf
+    def lenient():
+        results = webfoot.map("leaf", [{"n": 5}, {"n": 6, "fail": True}, {"n": 7}], partial=True)
+        (failed,) = results.errors
+        return [{"n": failed.index, "said": str(failed.error), "run": failed.error.run}]
+
+    @udf
+    def caught():
+        try:
+            webfoot.run("leaf", n=9, fail=True)
+        except webfoot.Error as error:
+            return [{"code": error.code, "udf": error.udf}]
+
+    @udf
+    def wrongly():
+        return webfoot.run("leaf", m=1)
+
+    @udf
+    def unknown():
+        return webfoot.run("laef", n=1)
+
+    @udf
+    def deep(levels: int = 5):
+        if not levels:
+            return [{"n": 0}]
+        return webfoot.run("deep", levels=levels - 1).sql("SELECT n + 1 AS n FROM self")
+
+    @udf
+    def endless(n: int = 0):
+        return webfoot.run("endless", n=n + 1)
+
+    @udf
+    def circle(n: int = 0):
+        return webfoot.run("circle", n=(n + 1) % 3)
+
+    @udf
+    def from_threads(tag: str = ""):
+        with ThreadPoolExecutor(4) as pool:
+            tables = list(pool.map(lambda n: webfoot.run("leaf", n=n, tag=tag), range(4)))
+        return [{"n": sum(table.arrow()["square"][0].as_py() for table in tables)}]
+
+    @udf
+    async def from_async():
+        table = await asyncio.to_thread(webfoot.run, "leaf", n=4)
+        return table
+
+    @udf
+    def nested(width: int = 3, tag: str = ""):
+        inputs = [{"count": width, "tag": f"{tag}{n}"} for n in range(width)]
+        return webfoot.map("total", inputs).sql("SELECT sum(s)::BIGINT AS s FROM self")
+
+    @udf(timeout=1)
+    def hasty(tag: str):
+        return webfoot.map("leaf", [{"n": n, "sleep": 0.4, "tag": tag} for n in range(40)])
+
+    @udf
+    def from_fork():
+        pid = os.fork()
+        if pid == 0:
+            try:
+                webfoot.run("leaf", n=1)
+            except webfoot.Error as error:
+                os._exit(7 if "forked" in str(error) else 8)
+            os._exit(9)
+        return [{"status": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}]
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = write_udfs(tmp_path_factory.mktemp("calling"), _count=COUNT, calling=UDFS)
+    with serve(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with one worker."""
+    folder = write_udfs(tmp_path_factory.mktemp("lone"), _count=COUNT, calling=UDFS)
+    with serve(folder, "--workers", "1") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that runs UDFs on threads of its own."""
+    folder = write_udfs(tmp_path_factory.mktemp("inline"), _count=COUNT, calling=UDFS)
+    with serve(folder, "--runner", "inline", "--workers", "1") as running:
+        yield running
+
+
+@pytest.fixture(params=["server", "lone", "inline"])
+def any_server(request: pytest.FixtureRequest) -> Server:
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+def get(server: Server, path: str, *, status: int = 200) -> list[dict[str, Any]]:
+    answer = httpx.get(f"{server.url}/udfs/{path}", timeout=60)
+    assert answer.status_code == status, answer.text
+    rows = answer.json()
+    return rows if status == 200 else [rows]
+
+
+def test_run_gives_the_other_udfs_table(any_server: Server) -> None:
+    assert get(any_server, "one.json?n=7") == [{"square": 49}]
+
+
+def test_map_gives_one_table_with_the_inputs(any_server: Server) -> None:
+    assert get(any_server, "bare.json") == [
+        {"n": 1, "square": 1},
+        {"n": 2, "square": 4},
+        {"n": 3, "square": 9},
+    ]
+
+
+def test_five_deep_finishes_with_one_worker(any_server: Server) -> None:
+    assert get(any_server, "deep.json?levels=5") == [{"n": 5}]
+
+
+def test_fan_outs_of_fan_outs_finish_with_one_worker(any_server: Server) -> None:
+    assert get(any_server, "nested.json?tag=x") == [{"s": 15}]
+
+
+def test_a_call_that_is_made_twice_runs_once(server: Server) -> None:
+    get(server, "total.json?tag=twice")
+    get(server, "leaf.json?n=3&tag=twice")
+    get(server, "one.json?n=3&tag=twice")
+    assert [server.executions(f"leaf twice {n}") for n in range(5)] == [1] * 5
+
+
+def test_an_input_that_fails_is_named_by_index_and_input(any_server: Server) -> None:
+    (problem,) = get(any_server, "strict.json", status=500)
+    assert problem["code"] == "fanout-failed"
+    assert problem["udf"] == "strict"
+    detail = "leaf: input 1 of 3 (n=1, fail=True): ValueError: no leaf 1"
+    assert str(problem["detail"]).startswith(detail)
+    (failure,) = problem["failures"]
+    assert (failure["index"], failure["input"]) == (1, {"n": 1, "fail": True})
+    assert failure["problem"]["code"] == "udf-failed"
+
+
+def test_failures_may_be_allowed_and_looked_at(any_server: Server) -> None:
+    ((row),) = get(any_server, "lenient.json")
+    assert (row["n"], row["said"]) == (1, "ValueError: no leaf 6")
+    assert httpx.get(f"{any_server.url}/runs/{row['run']}").json()["udf"] == "leaf"
+
+
+def test_an_error_of_the_other_udf_can_be_caught(any_server: Server) -> None:
+    assert get(any_server, "caught.json") == [{"code": "udf-failed", "udf": "leaf"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("wrongly", "leaf: m: unknown parameter; known: n"),
+        ("unknown", "there is no UDF 'laef'; did you mean 'leaf'"),
+    ],
+)
+def test_a_wrong_call_is_the_calling_udfs_fault(any_server: Server, name: str, said: str) -> None:
+    (problem,) = get(any_server, f"{name}.json", status=500)
+    assert problem["code"] == "udf-failed"
+    assert said in str(problem["detail"])
+
+
+def test_a_recursion_without_end_is_ended(any_server: Server) -> None:
+    (problem,) = get(any_server, "endless.json", status=500)
+    assert problem["code"] == "fanout-limit"
+    assert "endless: UDFs call UDFs more than 16 deep" in str(problem["detail"])
+
+
+def test_a_call_that_waits_for_itself_is_refused(any_server: Server) -> None:
+    (problem,) = get(any_server, "circle.json", status=500)
+    assert problem["code"] == "fanout-limit"
+    assert "'circle' is called in a circle" in str(problem["detail"])
+
+
+def test_threads_of_a_run_may_call_at_the_same_time(server: Server) -> None:
+    assert get(server, "from_threads.json?tag=threads") == [{"n": 14}]
+    assert [server.executions(f"leaf threads {n}") for n in range(4)] == [1] * 4
+
+
+def test_asynchronous_udfs_call_on_threads(any_server: Server) -> None:
+    assert get(any_server, "from_async.json") == [{"square": 16}]
+
+
+def test_a_forked_process_is_told_that_it_cannot_call(server: Server) -> None:
+    assert get(server, "from_fork.json") == [{"status": 7}]
+
+
+def test_sixty_parents_at_once_finish(server: Server) -> None:
+    with ThreadPoolExecutor(60) as pool:
+        paths = (f"total.json?count=3&tag=sixty{n}" for n in range(60))
+        answers = list(pool.map(lambda path: get(server, path), paths))
+    assert answers == [[{"s": 5, "n": 3}]] * 60
+
+
+def test_runs_know_the_trace_and_the_parent(server: Server) -> None:
+    run = httpx.get(f"{server.url}/udfs/one.json?n=31&tag=trace").headers["x-webfoot-run"]
+    parent = httpx.get(f"{server.url}/runs/{run}").json()
+    leaf = httpx.get(f"{server.url}/udfs/leaf.json?n=31&tag=trace").headers["x-webfoot-run"]
+    child = httpx.get(f"{server.url}/runs/{leaf}").json()
+    assert (child["parent"], child["trace"]) == (run, parent["trace"])
+    assert parent["parent"] is None
+
+
+def test_two_thousand_leaves_keep_few_processes(server: Server) -> None:
+    assert get(server, "total.json?count=2000&tag=many") == [{"s": 2664667000, "n": 2000}]
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    assert len(children) <= 2 + 1 + 1  # Two run, one spare, and one that waited.
+
+
+def test_udfs_that_wait_share_a_process(any_server: Server) -> None:
+    query = "&".join(f"n={n}" for n in range(20))
+    rows = get(any_server, f"patient.json?_each=n&{query}")
+    assert [row["n2"] for row in rows] == list(range(20))
+    assert len({row["pid"] for row in rows}) == 1
+    rows = get(any_server, f"patient_async.json?_each=n&{query}")
+    assert [row["n2"] for row in rows] == list(range(20))
+
+
+def test_prints_of_udfs_that_wait_are_told_apart(tmp_path: Path) -> None:
+    folder = write_udfs(tmp_path, _count=COUNT, calling=UDFS)
+    with serve(folder, "--debug") as server:
+        get(server, "patient.json?_each=n&n=1&n=2&n=3")
+        for n in (1, 2, 3):
+            answer = httpx.get(f"{server.url}/udfs/patient.json?n={n}")
+            run = httpx.get(f"{server.url}/runs/{answer.headers['x-webfoot-run']}")
+            assert run.json()["log"] == f"patient {n}\n"
+
+
+def test_a_crash_of_one_that_waits_fails_only_that_one(server: Server) -> None:
+    query = "&".join(f"n={n}" for n in range(6))
+    rows = get(server, f"dying.json?_each=n&{query}&_partial=allow")
+    assert [row["n2"] for row in rows] == [0, 1, 2, None, 4, 5]
+    assert rows[3]["_error"] == "its process ended with exit code 5"
+
+
+def test_one_that_waits_too_long_fails_alone(server: Server) -> None:
+    query = "&".join(f"n={n}" for n in range(6))
+    rows = get(server, f"stuck.json?_each=n&{query}&_partial=allow")
+    assert [row["n2"] for row in rows] == [0, 1, 2, None, 4, 5]
+    assert "it ran longer than 1s" in str(rows[3]["_error"])
+
+
+@pytest.mark.parametrize("path", ["total.json?count=40&sleep=0.5&tag={}", "fan-out"])
+def test_when_the_client_goes_no_child_runs_two_seconds_later(server: Server, path: str) -> None:
+    tag = f"gone{len(path)}"
+    if path == "fan-out":
+        values = "&".join(f"n={n}" for n in range(40))
+        path = f"leaf.json?_each=n&sleep=0.5&tag={{}}&{values}"
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.get(f"{server.url}/udfs/{path.format(tag)}", timeout=1.2)
+    time.sleep(2)
+    then = server.executions()
+    time.sleep(1.5)
+    assert server.executions() == then
+    assert 0 < sum(server.executions(f"leaf {tag} {n}") for n in range(40)) < 20
+    # Nothing is held by what was given up.
+    assert get(server, f"one.json?n=2&tag={tag}after") == [{"square": 4}]
+
+
+def test_a_time_limit_covers_the_calls_below(server: Server) -> None:
+    (problem,) = get(server, "hasty.json?tag=hasty", status=504)
+    assert problem["udf"] == "hasty"
+    time.sleep(1)
+    then = server.executions()
+    time.sleep(1)
+    assert server.executions() == then
+    assert 0 < sum(server.executions(f"leaf hasty {n}") for n in range(40)) < 20
+
+
+def test_a_request_may_lead_to_so_many_calls(tmp_path: Path) -> None:
+    folder = write_udfs(tmp_path, _count=COUNT, calling=UDFS)
+    with serve(folder, "--calls", "12", "--depth", "3") as server:
+        get(server, "total.json?count=12&tag=a")
+        (problem,) = get(server, "total.json?count=13&tag=b", status=500)
+        assert problem["code"] == "fanout-limit"
+        assert "13 more calls after 0 would be more than one request may" in str(problem["detail"])
+        (problem,) = get(server, "nested.json?width=4&tag=c", status=500)
+        assert "is 12" in str(problem["detail"])
+        (problem,) = get(server, "deep.json?levels=4", status=500)
+        assert "more than 3 deep" in str(problem["detail"])
+        assert get(server, "deep.json?levels=3") == [{"n": 3}]
