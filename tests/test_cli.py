@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from tests.server_process import COUNT, write_udfs
+from tests.server_process import COUNT, serve, write_udfs
 
 from webfoot.cli import commands, main
 
@@ -296,6 +297,139 @@ def in_terminal(at: Path, *arguments: str) -> tuple[int, str]:
     return code, shown.decode(errors="replace")
 
 
+# query
+
+
+def test_query_shows_a_table_with_types_and_what_it_took(parent: Path) -> None:
+    done = webfoot(parent, "query", "FROM squares(rows := 4) SELECT square, name, gone")
+    shown = output_of(done).splitlines()
+    assert shown == [
+        "┏━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━┓",
+        "┃ square ┃ name    ┃ gone    ┃",
+        "┃ BIGINT ┃ VARCHAR ┃ VARCHAR ┃",
+        "┡━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━┩",
+        "│      0 │ a|b     │ null    │",
+        "│      1 │ a|b     │ null    │",
+        "│      4 │ a|b     │ null    │",
+        "│      9 │ a|b     │ null    │",
+        "└────────┴─────────┴─────────┘",
+    ]
+    assert re.fullmatch(r"4 rows in [\d.]+ ?m?s\n", done.stderr), done.stderr
+
+
+def test_query_shows_the_first_rows_and_how_to_see_more(parent: Path) -> None:
+    done = webfoot(parent, "query", "FROM range(1_000_000_000) t(i)")
+    assert "│     39 │" in output_of(done)
+    assert "│     40 │" not in done.stdout
+    assert "--limit N shows more" in done.stderr
+    more = webfoot(parent, "query", "FROM range(1_000_000_000) t(i);", "--limit", "42")
+    assert "│     41 │" in output_of(more)
+    assert "--limit" not in more.stderr
+
+
+@pytest.mark.parametrize("extension", ["csv", "json", "ndjson", "parquet", "markdown"])
+def test_query_prints_and_writes_alike(parent: Path, tmp_path: Path, extension: str) -> None:
+    sql = "FROM squares(rows := 30) SELECT square, name"
+    file = tmp_path / f"out.{extension}"
+    written = webfoot(parent, "query", sql, "--output", str(file), "--limit", "3")
+    assert output_of(written) == ""
+    assert "3 rows in " in written.stderr
+    assert f"written to {file}" in written.stderr
+    printed = subprocess.check_output(
+        [*WEBFOOT, "query", sql, "--format", extension, "--limit", "3"],
+        cwd=parent,
+        env={**os.environ, "WEBFOOT_STORE": str(parent / "store")},
+        stderr=subprocess.DEVNULL,
+    )
+    if extension == "parquet":
+        assert pq.read_table(io.BytesIO(printed)) == pq.read_table(file)
+        assert pq.read_table(file)["square"].to_pylist() == [0, 1, 4]
+    else:
+        assert printed == file.read_bytes()
+        first = {
+            "csv": b"square,name\n0,a|b\n",
+            "json": b'[\n\t{"square":0,"name":"a|b"},\n',
+            "ndjson": b'{"square":0,"name":"a|b"}\n',
+            "markdown": b"| square | name |\n| --- | --- |\n| 0 | a\\|b |\n",
+        }
+        assert printed.startswith(first[extension])
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_query_runs_a_call_once_and_takes_lists(parent: Path) -> None:
+    sql = 'SELECT "rows", count(*) FROM squares_each(rows := [5, 6]) GROUP BY ALL ORDER BY ALL'
+    done = webfoot(parent, "query", sql, "--format", "csv")
+    assert output_of(done).splitlines()[1:] == ["5,5", "6,6"]
+    webfoot(parent, "query", "FROM squares(rows := 11), squares(rows := 11)")
+    assert (parent / "counts.txt").read_text().splitlines().count("squares 11") == 1
+
+
+def test_query_asks_a_server_that_runs(parent: Path, home: Path) -> None:
+    with serve(parent / "udfs", store=parent / "store") as server:
+        done = webfoot(home, "query", "SELECT count(*) AS n FROM squares()", "--url", server.url)
+        assert "│      3 │" in output_of(done)
+        failed = webfoot(home, "query", "FROM fails('the moon')", "--url", f"{server.url}/")
+        assert refusal_of(failed, code=1).strip() == "fails: ValueError: the moon"
+
+
+def test_query_reads_standard_input(parent: Path) -> None:
+    done = subprocess.run(
+        [*WEBFOOT, "query", "-", "--format", "csv"],
+        cwd=parent,
+        input="FROM squares(rows := 2) SELECT square -- the end",
+        env={**os.environ, "WEBFOOT_STORE": str(parent / "store")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "square\n0\n1\n"
+
+
+def test_query_tells_a_udf_s_failure_as_run_does(parent: Path) -> None:
+    told = refusal_of(webfoot(parent, "query", "FROM fails(why := 'the moon')"), code=1)
+    assert "printed before it failed" in told
+    assert 'tables.py", line ' in told
+    assert told.rstrip().endswith("fails: ValueError: the moon")
+    assert "Geoparquet" not in told
+    assert "http://" not in told
+    refused = refusal_of(webfoot(parent, "query", "FROM refuses()"))
+    assert refused == "refuses: low must be below high, got 9 > 8\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["FROM squares(-1)"], "squares: rows: Input should be greater than or equal to 0"),
+        (["FROM squares('x')"], "squares(rows BIGINT := 3, name VARCHAR := 'a|b'"),
+        (["FROM sqares()"], 'Did you mean "squares"?\n\nLINE 1: FROM sqares()'),
+        (["FORM x"], "LINE 1: FORM x"),
+        (["SELECT 1,\n x"], "LINE 2:  x"),
+        (["SET threads = 1", "--format", "csv"], "the SQL makes no table to write"),
+        (["SELECT 1", "--output", "x"], "x has no ending that names a format"),
+        (["SELECT 1", "--output", "missing/x.csv"], "there is no folder missing"),
+        (["SELECT 1", "--url", "here"], "--url is written like https://host/prefix, got 'here'"),
+        (["SELECT 1", "--url", "http://h", "--folder", "x"], "give one of them"),
+        (["SELECT 1", "--url", "http://127.0.0.1:9"], "there is no catalog at http://127.0.0.1:9"),
+        (["SELECT 1", "--folder", "missing"], "there is no folder missing/"),
+        (["SELECT 1", "--limit", "-1"], "--limit"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_query_refuses_what_is_wrong_with_the_command(
+    parent: Path, refused: Refused, arguments: list[str], message: str
+) -> None:
+    assert message in refused(parent, "query", *arguments)
+
+
+def test_query_takes_sql_that_makes_no_table(parent: Path) -> None:
+    assert output_of(webfoot(parent, "query", "SET threads = 2")) == ""
+
+
+def test_query_data_cannot_steer_the_terminal(parent: Path) -> None:
+    shown = output_of(webfoot(parent, "query", "SELECT chr(27) || '[31m' AS \"a\x1b[0m\""))
+    assert "\x1b" not in shown
+
+
 # list and check
 
 
@@ -451,7 +585,7 @@ def test_a_setting_in_the_environment_that_is_none_is_told(parent: Path) -> None
 # help
 
 
-@pytest.mark.parametrize("command", ["", "serve", "run", "list", "check", "new"])
+@pytest.mark.parametrize("command", ["", "serve", "run", "query", "list", "check", "new"])
 @pytest.mark.parametrize("asked", ["--help", "-h"])
 def test_help_is_there_for_every_command(command: str, asked: str) -> None:
     words = [command, asked] if command else [asked]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,15 @@ TEXTS: dict[str, tuple[str, object]] = {
     "runner": ("inline", "inline"),
     "workers": ("97", 97),
     "queue": ("3", 3),
+    "calls": ("7", 7),
+    "depth": ("4", 4),
     "timeout": ("1m30s", 90.0),
     "memory": ("512MB", 512_000_000),
     "cache": ("forever", math.inf),
     "reload": ("on", True),
     "debug": ("true", True),
+    "base_url": ("https://example.org/tables/", "https://example.org/tables"),
+    "trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
     "duckdb_errors": ("no", False),
 }
 NAMES = [item.name for item in fields(Settings)]
@@ -74,6 +79,14 @@ def test_an_empty_variable_means_the_default(name: str) -> None:
         ("WEBFOOT_RELOAD", "maybe", "write true or false"),
         ("WEBFOOT_DEBUG", "2", "write true or false"),
         ("WEBFOOT_DUCKDB_ERRORS", "off ", "write true or false"),
+        ("WEBFOOT_BASE_URL", "example.org", "write it like 'https://host/prefix'"),
+        ("WEBFOOT_BASE_URL", "ftp://example.org", "write it like"),
+        ("WEBFOOT_BASE_URL", "https://", "write it like"),
+        ("WEBFOOT_BASE_URL", "https://host/?a=1", "write it like"),
+        ("WEBFOOT_BASE_URL", "https://me:secret@host/", "write it like"),
+        ("WEBFOOT_BASE_URL", "https://host/*", "write it like"),
+        ("WEBFOOT_TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
+        ("WEBFOOT_TRUSTED_PROXIES", "proxy", "write addresses like '10.0.0.0/8, ::1', or '*'"),
     ],
 )
 def test_a_bad_value_names_its_variable(variable: str, text: str, message: str) -> None:

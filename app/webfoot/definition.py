@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from webfoot import quantities
 from webfoot.docstrings import document
 from webfoot.errors import DefinitionError
-from webfoot.parameters import Parameters, read_signature
+from webfoot.parameters import Parameters, check_partitions, read_signature
 
 if TYPE_CHECKING:
     from webfoot.sources import Code
@@ -34,6 +34,10 @@ class Options:
         memory_bytes: How much memory a run may use.
         version: Any text; changing it makes every stored result stale.
         tags: Words to group UDFs by.
+        waits: Whether it mostly waits, for a network say, and so runs beside many others.
+        partitions: Parameters that a hive-shaped path gives, outermost first.
+        stale_s: How long after its freshness a result may still answer a spreadsheet, in seconds,
+            while a new one takes its time.
     """
 
     cache_s: float | None = None
@@ -41,6 +45,9 @@ class Options:
     memory_bytes: int | None = None
     version: str = ""
     tags: tuple[str, ...] = ()
+    waits: bool = False
+    partitions: tuple[str, ...] = ()
+    stale_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,13 @@ def udf(
     memory: str | int | None = None,
     version: str = "",
     tags: Sequence[str] = (),
+    waits: bool = False,
+    partitions: Sequence[str] = (),
+    stale: str | float = 0,
 ) -> Callable[[_Function], _Function]: ...
 
 
-def udf(
+def udf(  # noqa: PLR0913  # each is an option that an author writes by name
     function: _Function | None = None,
     /,
     *,
@@ -98,6 +108,9 @@ def udf(
     memory: str | int | None = None,
     version: str = "",
     tags: Sequence[str] = (),
+    waits: bool = False,
+    partitions: Sequence[str] = (),
+    stale: str | float = 0,
 ) -> _Function | Callable[[_Function], _Function]:
     """Make a function a table at a URL. The function comes back unchanged.
 
@@ -108,11 +121,29 @@ def udf(
         memory: How much memory a run may use: "2GB" or bytes.
         version: Any text; change it to make every stored result stale.
         tags: Words to group UDFs by.
+        waits: Whether it mostly waits, for a network say, and does not compute: many such runs then
+            share a process, each on a thread of its own.
+        partitions: Parameters with few values, which can then be given as folders
+            (`/udfs/sales/region=c/data.parquet`): filters on them decide which calls DuckDB makes.
+        stale: How long after it stopped being fresh a result may still answer a spreadsheet, "1d"
+            say, while a new one takes longer than a spreadsheet waits.
 
     Raises:
         DefinitionError: If the signature or an option cannot be served; it names the cure.
     """
-    options = _read_options(cache, timeout, memory, version, tags)
+    try:
+        options = Options(
+            cache_s=None if cache is None else quantities.seconds(cache),
+            timeout_s=None if timeout is None else quantities.timeout(timeout),
+            memory_bytes=None if memory is None else quantities.size(memory),
+            version=str(version),
+            tags=_words(tags),
+            waits=bool(waits),
+            partitions=_words(partitions),
+            stale_s=quantities.seconds(stale),
+        )
+    except ValueError as error:
+        raise DefinitionError(f"@udf: {error}") from error
 
     def attach(target: _Function) -> _Function:
         setattr(target, ATTRIBUTE, _define(target, options))
@@ -143,6 +174,7 @@ def _define(function: Callable[..., Any], options: Options) -> Udf:
     texts = document(function)
     try:
         parameters = read_signature(function, texts.parameters)
+        check_partitions(parameters, options.partitions)
     except DefinitionError as error:
         raise DefinitionError(f"{function.__name__}: {error}") from error
     return Udf(
@@ -158,20 +190,6 @@ def _define(function: Callable[..., Any], options: Options) -> Udf:
     )
 
 
-def _read_options(
-    cache: str | float | None,
-    timeout: str | float | None,
-    memory: str | int | None,
-    version: str,
-    tags: Sequence[str],
-) -> Options:
-    try:
-        return Options(
-            cache_s=None if cache is None else quantities.seconds(cache),
-            timeout_s=None if timeout is None else quantities.timeout(timeout),
-            memory_bytes=None if memory is None else quantities.size(memory),
-            version=str(version),
-            tags=(tags,) if isinstance(tags, str) else tuple(tags),
-        )
-    except ValueError as error:
-        raise DefinitionError(f"@udf: {error}") from error
+def _words(given: Sequence[str]) -> tuple[str, ...]:
+    """Several words; a text is one, not its letters."""
+    return (given,) if isinstance(given, str) else tuple(given)

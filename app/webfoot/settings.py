@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "WEBFOOT_"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_EVERYBODY = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 
 
 def _setting(default: Any, read: Callable[[str], Any], help_text: str) -> Any:
@@ -43,6 +48,25 @@ def _read_runner(text: str) -> str:
     return text
 
 
+def _read_base_url(text: str) -> str:
+    parts = urlsplit(text)
+    plain = not (parts.query or parts.fragment or parts.username or set(text) & set("'\"<>\\ *[{"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise ValueError(f"write it like 'https://host/prefix', got {text!r}")
+    return text.rstrip("/")
+
+
+def _read_networks(text: str) -> tuple[Network, ...]:
+    if text.strip() == "*":
+        return _EVERYBODY
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(
+            f"write addresses like '10.0.0.0/8, ::1', or '*', got {text!r} ({error})"
+        ) from error
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -65,6 +89,10 @@ class Settings:
     )
     workers: int = _setting(_cores(), _read_count, "How many UDFs run at once.")
     queue: int = _setting(256, _read_count, "How many calls may wait before the answer is 503.")
+    calls: int = _setting(
+        100_000, _read_count, "How many calls one request may lead to, through all that it calls."
+    )
+    depth: int = _setting(16, _read_count, "How deep UDFs may call UDFs.")
     timeout: float = _setting(
         120.0, quantities.timeout, "How long a run may take, unless its UDF says otherwise."
     )
@@ -80,6 +108,14 @@ class Settings:
     reload: bool = _setting(False, _read_bool, "Whether saved files go live at once.")
     debug: bool = _setting(
         False, _read_bool, "Whether errors and run records show the author's traceback and output."
+    )
+    base_url: str = _setting(
+        "",
+        _read_base_url,
+        "The server's address as its clients write it; what requests say if it is not given.",
+    )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        _LOOPBACK, _read_networks, "Whose `X-Forwarded-` headers are believed; `*` for all."
     )
     duckdb_errors: bool = _setting(
         True,

@@ -1,0 +1,245 @@
+"""The SQL of the whole catalog: a macro for every UDF, and tables that describe them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from webfoot.catalog.macros import (
+    arguments_of,
+    distinct,
+    each_macro,
+    partitioned_macro,
+    plain_macro,
+)
+from webfoot.literals import sql_name, sql_text
+from webfoot.parameters import choices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from webfoot.catalog.macros import Macro
+    from webfoot.definition import Udf
+    from webfoot.registry import Registry
+
+# What the catalog is attached as, in documents, and by the script that is run by hand.
+MACROS_SCHEMA = "udfs"
+_INT64 = (-(2**63), 2**63 - 1)
+_UDFS = {
+    "name": "VARCHAR",
+    "macro": "VARCHAR",
+    "each": "VARCHAR",
+    "partitioned": "VARCHAR",
+    "title": "VARCHAR",
+    "description": "VARCHAR",
+    "returns": "VARCHAR",
+    "url": "VARCHAR",
+    "cache_s": "DOUBLE",
+    "tags": "VARCHAR[]",
+    "partitions": "VARCHAR[]",
+    "version": "VARCHAR",
+}
+_PARAMETERS = {
+    "udf": "VARCHAR",
+    "name": "VARCHAR",
+    "argument": "VARCHAR",
+    "position": "INTEGER",
+    "type": "VARCHAR",
+    "duckdb_type": "VARCHAR",
+    "required": "BOOLEAN",
+    "default_value": "VARCHAR",
+    "help": "VARCHAR",
+    "minimum": "DOUBLE",
+    "maximum": "DOUBLE",
+    "choices": "VARCHAR[]",
+    "schema": "VARCHAR",
+}
+
+
+class Kind(Enum):
+    """For which DuckDB a catalog is written."""
+
+    TYPED = "typed"
+    """1.4 and later: parameters have types, and a wrong one fails before any request."""
+    UNTYPED = "untyped"
+    """Older ones, which cannot read a macro that has types."""
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the macros of a UDF are called; None if there is none."""
+
+    plain: str
+    each: str | None
+    partitioned: str | None
+
+
+def catalog_script(
+    registry: Registry, base_url: str, lifetimes: Mapping[str, float], kind: Kind
+) -> str:
+    """The SQL that fills a database with the catalog.
+
+    Args:
+        registry: The UDFs.
+        base_url: The server's address, without a slash at its end.
+        lifetimes: How long results are fresh, in seconds, by UDF.
+        kind: For which DuckDB.
+    """
+    return _joined(_statements(registry, base_url, lifetimes, kind))
+
+
+def standalone_script(
+    registry: Registry, base_url: str, lifetimes: Mapping[str, float], kind: Kind
+) -> str:
+    """The same to run by hand, again and again: it makes a database in memory called `udfs`.
+
+    There it meets no table of the user's, and macros may have types: most files on a disk are in a
+    format that cannot keep those.
+    """
+    return (
+        f"-- The UDFs of {base_url} as table macros.\n"
+        + _joined([f"ATTACH IF NOT EXISTS ':memory:' AS {MACROS_SCHEMA}"])
+        + _joined(_statements(registry, base_url, lifetimes, kind, f"{MACROS_SCHEMA}."))
+    )
+
+
+def _joined(statements: Iterable[str]) -> str:
+    return "".join(f"{statement};\n" for statement in statements)
+
+
+def _statements(
+    registry: Registry,
+    base_url: str,
+    lifetimes: Mapping[str, float],
+    kind: Kind,
+    within: str = "",
+) -> Iterator[str]:
+    names = _names(registry)
+    udfs: list[list[Any]] = []
+    parameters: list[list[Any]] = []
+    for udf in registry.values():
+        for macro in _macros(udf, names[udf.name], base_url, kind):
+            yield from _define(macro, within)
+        udfs.append(_udf_row(udf, names[udf.name], base_url, lifetimes[udf.name]))
+        parameters += _parameter_rows(udf)
+    yield from _table(f"{within}udfs", _UDFS, udfs, "The UDFs, and what their macros are called.")
+    yield from _table(f"{within}parameters", _PARAMETERS, parameters, "The parameters of the UDFs.")
+
+
+def _names(registry: Registry) -> dict[str, _Names]:
+    """Names for all macros; a UDF has its own before another's further forms are named."""
+    plain = dict(zip(registry, distinct(registry), strict=True))
+    taken = list(plain.values())
+
+    def further(udf: Udf, form: str, *, exists: bool) -> str | None:
+        if not exists:
+            return None
+        (name,) = distinct([f"{plain[udf.name]}_{form}"], taken)
+        taken.append(name)
+        return name
+
+    return {
+        udf.name: _Names(
+            plain[udf.name],
+            further(udf, "each", exists=bool(udf.parameters)),
+            further(udf, "partitioned", exists=bool(udf.options.partitions)),
+        )
+        for udf in registry.values()
+    }
+
+
+def _macros(udf: Udf, names: _Names, base_url: str, kind: Kind) -> Iterator[Macro]:
+    typed = kind is Kind.TYPED
+    yield plain_macro(names.plain, udf, base_url, typed=typed)
+    if names.each is not None:
+        yield each_macro(names.each, udf, base_url, typed=typed)
+    if names.partitioned is not None:
+        yield partitioned_macro(names.partitioned, udf, base_url, typed=typed)
+
+
+def _define(macro: Macro, within: str) -> Iterator[str]:
+    name = within + sql_name(macro.name)
+    yield f"CREATE OR REPLACE MACRO {name}({', '.join(macro.arguments)}) AS TABLE {macro.body}"
+    yield f"COMMENT ON MACRO TABLE {name} IS {sql_text(macro.comment)}"
+
+
+def _udf_row(udf: Udf, names: _Names, base_url: str, lifetime: float) -> list[Any]:
+    return [
+        udf.name,
+        names.plain,
+        names.each,
+        names.partitioned,
+        udf.title,
+        udf.description,
+        udf.returns,
+        f"{base_url}/udfs/{udf.name}.parquet",
+        lifetime,
+        list(udf.options.tags),
+        list(udf.options.partitions),
+        udf.version,
+    ]
+
+
+def _parameter_rows(udf: Udf) -> Iterator[list[Any]]:
+    by_name = {argument.parameter.name: argument for argument in arguments_of(udf)}
+    for position, parameter in enumerate(udf.parameters.values(), start=1):
+        argument = by_name[parameter.name]
+        default = parameter.default
+        lowest, highest = _bounds(parameter.schema)
+        yield [
+            udf.name,
+            parameter.name,
+            argument.name,
+            position,
+            parameter.type,
+            str(argument.kind),
+            parameter.required,
+            None if default is None else _plain(default),
+            parameter.help,
+            lowest,
+            highest,
+            [
+                value if isinstance(value, str) else json.dumps(value)
+                for value in choices(parameter.schema)
+            ],
+            json.dumps(parameter.schema, ensure_ascii=False),
+        ]
+
+
+def _plain(value: Any) -> str:
+    """A JSON value as a URL has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _bounds(schema: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The least and the greatest value; those of 64 bits are no bounds that an author set."""
+    lowest = highest = None
+    for member in (schema, *schema.get("anyOf", ())):
+        lowest = member.get("minimum", member.get("exclusiveMinimum", lowest))
+        highest = member.get("maximum", member.get("exclusiveMaximum", highest))
+    return (None if lowest == _INT64[0] else lowest), (None if highest == _INT64[1] else highest)
+
+
+def _table(
+    name: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]], comment: str
+) -> Iterator[str]:
+    declared = ", ".join(f"{sql_name(column)} {kind}" for column, kind in columns.items())
+    yield f"CREATE OR REPLACE TABLE {name}({declared})"
+    yield f"COMMENT ON TABLE {name} IS {sql_text(comment)}"
+    if rows:
+        written = ",\n  ".join(f"({', '.join(map(_value, row))})" for row in rows)
+        yield f"INSERT INTO {name} VALUES\n  {written}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return f"CAST([{', '.join(map(_value, value))}] AS VARCHAR[])"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"CAST('{value}' AS DOUBLE)"
+    return sql_text(value) if isinstance(value, str) else str(value)

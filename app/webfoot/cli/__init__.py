@@ -1,0 +1,54 @@
+"""The command line: `webfoot serve`, `run`, `query`, `list`, `check`, `new`.
+
+    options     what several commands take, and how it becomes settings
+    display     tables and sentences in a terminal
+    output      files, and the standard output
+    serving  running  querying  folders      the commands
+
+Exit codes: 0 done; 1 the UDF, or a file, is at fault; 2 the command is.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import webfoot
+from webfoot.cli.folders import check, list_udfs, new
+from webfoot.cli.querying import query
+from webfoot.cli.running import run
+from webfoot.cli.serving import serve
+from webfoot.errors import Error, InvalidParameters, SettingsError, UdfNotFound
+from webfoot.querying import QueryFailed
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(webfoot.__version__)
+def commands() -> None:
+    """Webfoot turns a Python function into a table that anything can query by URL."""
+
+
+for _command in (serve, run, query, list_udfs, check, new):
+    commands.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line; an error is one sentence, not a traceback."""
+    try:
+        commands(prog_name="webfoot")
+    except Error as error:
+        if isinstance(error, UdfNotFound | InvalidParameters):
+            _fail(error.detail, 2)
+        if error.traceback:
+            click.echo(error.traceback, err=True)
+        _fail(error.detail, 1)
+    except QueryFailed as failure:
+        _fail(failure.message, 1 if failure.run else 2)
+    except (SettingsError, OSError) as error:
+        _fail(str(error), 2)
+
+
+def _fail(message: str, code: int) -> None:
+    click.secho(message, fg="red", err=True)
+    sys.exit(code)

@@ -1,0 +1,44 @@
+"""What several commands take, and how it becomes settings."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from webfoot.settings import Settings
+
+FOLDER = click.argument("folder", required=False, type=click.Path(path_type=Path))
+FOLDER_OPTION = click.option("--folder", type=click.Path(path_type=Path), help="Default: udfs.")
+STORE = click.option("--store", help="Where results are kept.")
+RUNNER = click.option("--runner", help="`processes`, or `inline` to debug a UDF with a breakpoint.")
+
+
+def settings_of(**given: Any) -> Settings:
+    """Settings from the environment, with what the command line says; texts are read like those."""
+    readers = {item.name: item.metadata["read"] for item in fields(Settings)}
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        try:
+            values[name] = readers[name](value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise click.BadParameter(
+                str(error), param_hint=f"--{name.replace('_', '-')}"
+            ) from error
+    return Settings.from_environment(**values)
+
+
+def with_folder(settings: Settings) -> Settings:
+    """The settings, if their folder is there.
+
+    Raises:
+        click.UsageError: If it is not.
+    """
+    if not settings.folder.exists():
+        raise click.UsageError(
+            f"there is no folder {settings.folder}/; name another, or begin one with"
+            " `webfoot new NAME`"
+        )
+    return settings

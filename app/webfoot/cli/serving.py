@@ -1,0 +1,95 @@
+"""`webfoot serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any
+
+import click
+
+from webfoot.cli.display import count, show_problems
+from webfoot.cli.options import FOLDER, RUNNER, STORE, settings_of, with_folder
+
+# A UDF that runs goes on this long after Ctrl-C: its reader may yet get the answer.
+_STOPPING_S = 3
+
+
+@click.command()
+@FOLDER
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--reload", is_flag=True, default=None, help="Saved files go live at once.")
+@click.option("--debug", is_flag=True, default=None, help="Errors show the author's traceback.")
+@STORE
+@RUNNER
+@click.option("--workers", help="How many UDFs run at once.  [default: one per core]")
+@click.option("--queue", help="How many calls may wait.  [default: 256]")
+@click.option("--calls", help="How many calls a request may lead to.  [default: 100,000]")
+@click.option("--depth", help="How deep UDFs may call UDFs.  [default: 16]")
+@click.option("--timeout", help="How long a run may take.  [default: 2m]")
+@click.option("--memory", help="How much memory a run may use.  [default: 2GB]")
+@click.option("--cache", help="How long a result is fresh.  [default: 10m]")
+@click.option("--store-size", help="How large the store may grow.  [default: 10GB]")
+@click.option("--base-url", help="The server's address as its clients write it.")
+@click.option("--trusted-proxies", help="Whose X-Forwarded- headers count.  [default: loopback]")
+@click.option("--access-log/--no-access-log", default=True, help="A line per request.")
+def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
+    """Serve the UDFs of FOLDER (default: udfs) by URL."""
+    import uvicorn  # noqa: PLC0415  # 70 ms that the other commands do not need
+    from uvicorn.config import LOGGING_CONFIG  # noqa: PLC0415  # likewise
+
+    from webfoot.server import create_app  # noqa: PLC0415  # likewise: FastAPI
+
+    if options["reload"] and options["debug"] is None:
+        options["debug"] = True
+    settings = with_folder(settings_of(**options))
+    with contextlib.closing(listen(host, port)) as listening:
+        app = create_app(settings)
+        registry = app.engine.registry
+        address = _address(host, listening.getsockname()[1])
+        click.echo(
+            f"Webfoot serves {count(len(registry), 'UDF')} of {settings.folder}/ on {address}"
+        )
+        show_problems(registry)
+        for udf in list(registry.values())[:1]:
+            click.echo(f"Try in DuckDB: FROM '{address}/udfs/{udf.name}.parquet';")
+        loggers = {**LOGGING_CONFIG["loggers"], "webfoot": LOGGING_CONFIG["loggers"]["uvicorn"]}
+        config = uvicorn.Config(
+            app,
+            log_config={**LOGGING_CONFIG, "loggers": loggers},
+            # DuckDB and proxies keep connections; five seconds would close them between queries.
+            timeout_keep_alive=75,
+            # Who may say what a client asked for, and what of it, is ours to decide.
+            proxy_headers=False,
+            access_log=access_log,
+            log_level="info" if access_log else "warning",
+            timeout_graceful_shutdown=_STOPPING_S,
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _address(host: str, port: int) -> str:
+    if host == "127.0.0.1":
+        return f"http://localhost:{port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind before anything else starts, so that a port in use costs no time and says so."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        # Now, not when the server has started: two may bind a port that nobody listens on.
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        raise click.UsageError(
+            f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port or"
+            " --host"
+        ) from error
+    listening.set_inheritable(True)
+    return listening
