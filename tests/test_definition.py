@@ -111,6 +111,8 @@ def test_options_are_read() -> None:
         ({"version": 2}, Options(version="2")),
         ({"tags": "one"}, Options(tags=("one",))),
         ({"tags": ("a", "b")}, Options(tags=("a", "b"))),
+        ({"stale": "1d"}, Options(stale_s=86_400)),
+        ({"stale": "forever"}, Options(stale_s=math.inf)),
     ],
 )
 def test_an_option_is_written_as_one_likes(options: dict[str, Any], expected: Options) -> None:
@@ -131,6 +133,7 @@ def test_an_option_is_written_as_one_likes(options: dict[str, Any], expected: Op
         ({"memory": "big"}, "@udf: a size is written like '512MB' or '2GiB', got 'big'"),
         ({"memory": 1.5e9}, "@udf: a size is a whole number of bytes or text like '512MB'"),
         ({"memory": 0}, "@udf: a size must be positive, got 0"),
+        ({"stale": "old"}, "@udf: a duration is written like '30s', '10m', '1h30m' or 'forever'"),
     ],
 )
 def test_a_bad_option_is_refused_with_the_cure(options: dict[str, Any], message: str) -> None:

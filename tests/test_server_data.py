@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import csv
 import gzip
 import io
 import json
@@ -1051,3 +1053,109 @@ def test_the_server_passes_every_required_check_of_conformance(server: Server, n
         findings = conformance.check(address, client)
     failed = [(f.name, f.detail) for f in findings if f.outcome in ("fail", "warn")]
     assert failed == []
+
+
+# spreadsheets
+
+
+def read_cells(text: bytes) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text.decode("utf-8-sig"), newline=""), strict=True))
+
+
+INLINE = [
+    ("small.csv?_for=sheets&n=x", 422, "small: n: Input should be a valid integer"),
+    ("small.csv?_errors=inline&m=1", 422, "small: m: unknown parameter; known: n, note"),
+    ("%3D1.csv?_for=sheets", 404, "'=1: there is no UDF '=1'"),
+    ("smal.csv?_for=excel", 404, "smal: there is no UDF 'smal'; did you mean 'small'?"),
+    ("fails.csv?_for=sheets&n=71", 500, "fails: ValueError: there is no 71 é\n  run "),
+    ("refuses.csv?_for=sheets", 422, "refuses: low must be below high, got 9 > 8"),
+    ("small.csv?_for=shets", 422, "_for: must be sheets or excel, got 'shets'"),
+    ("small.csv?_for=sheets&_columns=%3D1", 422, "_columns: the result has no column '=1'"),
+    ("stranded.csv?_for=sheets", 500, "stranded: broken.py: "),
+    ("small.csv?_for=sheets&n=%FF", 422, "the query is not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("path", "status", "message"), INLINE)
+def test_an_error_is_seen_in_a_spreadsheet(
+    http: httpx.Client, path: str, status: int, message: str
+) -> None:
+    response = http.get(path)
+    assert (response.status_code, response.headers["x-webfoot-status"]) == (200, str(status))
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["content-type"].startswith("text/csv")
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["x-webfoot-code"]
+    assert response.content.startswith(codecs.BOM_UTF8) == ("excel" in path)
+    (header,), (cell,) = read_cells(response.content)
+    assert header == "error"
+    assert cell.startswith(message)
+    head = http.head(path)
+    assert head.status_code == 200
+    assert head.headers["content-type"] == response.headers["content-type"]
+    assert head.content == b""
+
+
+@pytest.mark.parametrize(
+    "path", ["small.csv?n=x", "small.csv?_bom=1&n=x", "small.json?_for=sheets"]
+)
+def test_an_error_has_its_status_for_everybody_else(http: httpx.Client, path: str) -> None:
+    response = http.get(path)
+    assert problem(response)["status"] == 422
+
+
+def test_a_spreadsheet_gets_no_formula_and_everybody_else_the_data(http: httpx.Client) -> None:
+    path = "values.csv?texts=%3D1%2B1&_columns=texts,share"
+    options = ("", "&_for=sheets", "&_for=excel")
+    plain, sheet, excel = (http.get(path + option) for option in options)
+    assert read_cells(plain.content)[1] == ["=1+1", "0.5"]
+    assert read_cells(sheet.content)[1] == read_cells(excel.content)[1] == ["'=1+1", "0.5"]
+    assert excel.content == codecs.BOM_UTF8 + sheet.content
+    assert len({response.headers["etag"] for response in (plain, sheet, excel)}) == 3
+
+
+@pytest.mark.parametrize("options", ["_for=sheets", "_for=excel", "_bom=1", "_errors=inline"])
+def test_head_and_get_agree_for_spreadsheets_too(http: httpx.Client, options: str) -> None:
+    path = f"small.csv?{options}"
+    got = http.get(path)
+    head = http.head(path)
+    assert (head.status_code, head.headers["etag"]) == (200, got.headers["etag"])
+    ranged = http.get(path, headers={"Range": "bytes=0-9"})
+    assert (ranged.status_code, ranged.content) == (206, got.content[:10])
+
+
+def test_a_blank_cell_means_the_default(http: httpx.Client) -> None:
+    blank = http.get("small.csv?_for=sheets&n=&note=")
+    assert len(read_cells(blank.content)) == 501
+
+
+SLOW_FROM_NOW_ON = """
+    import time
+    from pathlib import Path
+    from webfoot import udf
+
+    @udf(cache=0, stale="1h")
+    def slow(seconds: int):
+        ran = Path(__file__).parents[1] / "ran"
+        if ran.exists():
+            time.sleep(seconds)
+        ran.touch()
+        return [{"at": time.time()}]
+"""
+
+
+@pytest.mark.slow
+def test_an_old_result_answers_a_spreadsheet_while_a_new_one_takes_its_time(tmp_path: Path) -> None:
+    folder = write_udfs(tmp_path, slow=SLOW_FROM_NOW_ON)
+    with serve(folder) as server, httpx.Client(base_url=f"{server.url}/udfs", timeout=30) as http:
+        first = http.get("slow.csv?_for=sheets&seconds=10")
+        assert "x-webfoot-stale" not in first.headers
+        second = http.get("slow.csv?_for=sheets&seconds=10")
+        assert second.content == first.content
+        assert int(second.headers["x-webfoot-stale"]) >= 5
+        assert second.headers["cache-control"] == "no-store"
+        # The run went on, and others wait for it as always.
+        third = http.get("slow.csv?seconds=10")
+        assert third.content != first.content
+        assert third.headers["x-webfoot-executions"] == "2"
+        assert "x-webfoot-stale" not in third.headers

@@ -48,6 +48,12 @@ READ: list[tuple[list[tuple[str, str]], View]] = [
     ([("_order", "desc")], View("csv", order=(("desc", False),))),
     ([("_order", '"a,b desc"')], View("csv", order=(("a,b", True),))),
     ([(name, "123") for name in sorted(CACHE_BUSTERS)], View("csv")),
+    ([("_for", "sheets")], View("csv", spreadsheet="sheets")),
+    ([("_for", "excel")], View("csv", spreadsheet="excel", bom=True)),
+    ([("_for", "excel"), ("_bom", "0")], View("csv", spreadsheet="excel")),
+    ([("_bom", "1")], View("csv", bom=True)),
+    ([("_errors", "inline")], View("csv")),
+    ([("_for", ""), ("_errors", ""), ("_bom", "")], View("csv")),
 ]
 
 
@@ -76,6 +82,9 @@ REFUSED = [
     ("_limits", "5", "no option of Webfoot's; known: _limit"),
     ("_LIMIT", "5", "no option"),
     ("_x", "5", "no option"),
+    ("_for", "sheets", "for .csv only; leave it out, or ask for .csv"),
+    ("_errors", "inline", "for .csv only"),
+    ("_bom", "1", "for .csv only"),
 ]
 
 
@@ -89,8 +98,22 @@ def test_what_has_no_sense_is_refused_with_its_value(name: str, text: str, messa
     assert repr(text) in caught.value.detail
 
 
-@pytest.mark.parametrize("name", ["_limit", "_offset"])
-def test_a_count_is_given_once(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("_for", "numbers", "must be sheets or excel"),
+        ("_for", "Sheets", "must be sheets or excel"),
+        ("_errors", "yes", "must be inline"),
+        ("_bom", "true", "must be 0 or 1"),
+    ],
+)
+def test_an_option_of_csv_has_few_values(name: str, text: str, message: str) -> None:
+    with pytest.raises(InvalidParameters, match=f"{name}: {message}, got {text!r}"):
+        read_view("csv", [(name, text)])
+
+
+@pytest.mark.parametrize("name", ["_limit", "_offset", "_bom"])
+def test_what_is_no_list_is_given_once(name: str) -> None:
     with pytest.raises(InvalidParameters, match="given twice"):
         read_view("csv", [(name, "1"), (name, "1")])
 
@@ -131,6 +154,9 @@ def test_every_difference_has_its_own_key() -> None:
         View("csv", columns=("alpha, beta",)),
         View("csv", order=(("alpha", True),)),
         View("csv", order=(("alpha", False),)),
+        View("csv", spreadsheet="sheets"),
+        View("csv", spreadsheet="excel"),
+        View("csv", bom=True),
         View("csv", gzip=True),
     ]
     other = dataclasses.replace(RESULT, etag="1" * 64)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # How many calls of one fan-out are under way if they only wait.
 WAITING_AT_ONCE = 64
+# Of inputs that are wrong, so many are told; the others are counted.
+_MOST_TOLD = 100
 _Item = TypeVar("_Item")
 
 
@@ -66,7 +68,8 @@ def make_fanout(
     if wrong and not partial:
         index, first = wrong[0]
         more = f"; {len(wrong) - 1} more inputs are wrong" if len(wrong) > 1 else ""
-        faults = [{"index": index, **fault} for index, error in wrong for fault in error.errors]
+        told = wrong[:_MOST_TOLD]
+        faults = [{"index": index, **fault} for index, error in told for fault in error.errors]
         error = InvalidParameters(f"input {index}: {first.detail}{more}", errors=faults)
         error.udf = udf.name
         raise error

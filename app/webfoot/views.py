@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from webfoot.errors import InvalidParameters, UnsupportedFormat
@@ -35,11 +35,23 @@ OPTIONS: Mapping[str, str] = {
     "_offset": "Leave out this many rows first.",
     "_columns": "Only these columns, in this order, separated by commas, quoted as in CSV.",
     "_order": "Sort by these columns, likewise; a leading `-` or a trailing `desc` sorts down.",
+    "_for": "CSV for a spreadsheet, `sheets` or `excel`: no cell can be run as a formula, and what"
+    " is too large is cut, with a note. Means `_errors=inline`; `excel` means `_bom=1`, too.",
+    "_errors": "`inline`: an error is CSV as well, so that its message is seen in the sheet.",
+    "_bom": "`1`: CSV that begins with a byte order mark, by which Excel knows UTF-8.",
 }
 # Query parameters that people and tools append only to get past a cache.
 CACHE_BUSTERS = frozenset({"_", "_cb", "_ts", "_t", "_nocache", "_cachebust", "_dc"})
 # Part of every view's key: to be raised when a format's bytes change.
-_FORMATS_VERSION = "1"
+_FORMATS_VERSION = "2"
+# What options that only CSV has may say.
+CHOICES: Mapping[str, Sequence[str]] = {
+    "_for": ("sheets", "excel"),
+    "_errors": ("inline",),
+    "_bom": ("0", "1"),
+}
+# Options that may be repeated, which continues the list.
+_LISTS = frozenset({"_columns", "_order"})
 _MOST_ROWS = 2**63 - 1
 _MOST_DIGITS = 19
 
@@ -54,6 +66,8 @@ class View:
         offset: Rows left out first.
         columns: Only these, in this order; empty for all.
         order: Columns to sort by, and whether down.
+        spreadsheet: What CSV is made safe and small enough for: `sheets`, `excel` or None.
+        bom: Whether CSV begins with a byte order mark.
         gzip: Whether the bytes are compressed, for a client that asks for it.
     """
 
@@ -62,6 +76,8 @@ class View:
     offset: int = 0
     columns: tuple[str, ...] = ()
     order: tuple[tuple[str, bool], ...] = ()
+    spreadsheet: str | None = None
+    bom: bool = False
     gzip: bool = False
 
     @property
@@ -76,8 +92,7 @@ class View:
 
     def key(self, result: Result) -> str:
         """The key of this view of `result`."""
-        parts = (self.extension, self.limit, self.offset, self.columns, self.order, self.gzip)
-        return digest("view", _FORMATS_VERSION, result.etag, repr(parts))
+        return digest("view", _FORMATS_VERSION, result.etag, repr(astuple(self)))
 
     def check(self, columns: Sequence[Column]) -> None:
         """Refuse columns that the result does not have.
@@ -112,10 +127,12 @@ def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
             continue
         if name not in OPTIONS:
             raise _refuse(name, f"is no option of Webfoot's; known: {', '.join(OPTIONS)}", text)
-        if name in given and name in ("_limit", "_offset"):
+        if name in given and name not in _LISTS:
             raise _refuse(name, "is given twice; give it once", text)
+        if name in CHOICES:
+            _check_choice(name, text, extension)
         given[name] = f"{given[name]},{text}" if name in given else text
-    limit = given.get("_limit")
+    limit, spreadsheet = given.get("_limit"), given.get("_for")
     columns = _names("_columns", given.get("_columns", ""))
     if len(set(columns)) < len(columns):
         raise _refuse("_columns", "names a column twice; name it once", given["_columns"])
@@ -125,6 +142,8 @@ def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
         offset=_count("_offset", given.get("_offset", "0")),
         columns=columns,
         order=tuple(_direction(name) for name in _names("_order", given.get("_order", ""))),
+        spreadsheet=spreadsheet,
+        bom=given.get("_bom", "1" if spreadsheet == "excel" else "0") == "1",
     )
 
 
@@ -150,6 +169,13 @@ def _count(option: str, text: str) -> int:
     if not digits or int(text) > _MOST_ROWS:
         raise _refuse(option, "must be a whole number of rows, 0 or more", text)
     return int(text)
+
+
+def _check_choice(option: str, text: str, extension: str) -> None:
+    if extension != "csv":
+        raise _refuse(option, "is for .csv only; leave it out, or ask for .csv", text)
+    if text not in CHOICES[option]:
+        raise _refuse(option, f"must be {' or '.join(CHOICES[option])}", text)
 
 
 def _refuse(option: str, message: str, value: str) -> InvalidParameters:

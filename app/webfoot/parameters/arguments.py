@@ -18,6 +18,9 @@ from pydantic_core import from_json
 
 from webfoot.errors import InvalidParameters
 
+# What is wrong with more parameters than this helps nobody, and would be a long answer.
+_MOST_TOLD = 100
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -205,4 +208,6 @@ def _invalid(errors: Sequence[dict[str, Any]]) -> InvalidParameters:
     for error in errors:
         got = "" if error["value"] is None else f", got {error['value']!r}"
         sentences.append(f"{error['parameter']}: {error['message']}{got}")
-    return InvalidParameters("; ".join(sentences), errors=errors)
+    if len(sentences) > _MOST_TOLD:
+        sentences[_MOST_TOLD:] = [f"and {len(sentences) - _MOST_TOLD} more"]
+    return InvalidParameters("; ".join(sentences), errors=errors[:_MOST_TOLD])

@@ -21,23 +21,48 @@ from typing import TYPE_CHECKING
 
 from webfoot.errors import (
     Error,
+    InvalidParameters,
     RunCancelled,
     ServerBusy,
     UdfNotFound,
     UnsupportedFormat,
 )
-from webfoot.server.conditions import decide, http_date, read_range
+from webfoot.server.conditions import http_date, read_range
+from webfoot.server.fanouts import (
+    MOST_BODY_BYTES,
+    accepted_extension,
+    from_body,
+    from_query,
+    take_options,
+)
 from webfoot.server.problems import (
     COMMON_HEADERS,
     Headers,
     Reply,
     duckdb_reply,
-    http_reply,
     page_reply,
     problem_reply,
+    sheet_reply,
 )
-from webfoot.server.requests import accepts_gzip, read_request, split_query, wants_rerun
-from webfoot.server.transfer import ClientGone, File, send_file, send_reply, unless_gone
+from webfoot.server.requests import (
+    accepts_gzip,
+    check_folders,
+    read_request,
+    split_query,
+    wants_inline_errors,
+    wants_mark,
+    wants_rerun,
+)
+from webfoot.server.stand_ins import StandIns
+from webfoot.server.stored import REFUSALS, decide_on, etag_of, length_headers, refusal
+from webfoot.server.transfer import (
+    ClientGone,
+    File,
+    read_body,
+    send_file,
+    send_reply,
+    unless_gone,
+)
 from webfoot.views import MEDIA_TYPES, TEXTS, View, read_view
 
 if TYPE_CHECKING:
@@ -48,8 +73,7 @@ if TYPE_CHECKING:
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
     from webfoot.registry import Registry
-    from webfoot.results import Call, Result
-    from webfoot.server.conditions import Decision
+    from webfoot.results import Question, Result
     from webfoot.server.requests import Request
     from webfoot.settings import Settings
     from webfoot.store import Store
@@ -68,7 +92,6 @@ LENGTH_UP_TO_BYTES = 16_384
 LENGTH_FROM_BYTES = 1_000_000
 # Texts below this size gain nothing from compression.
 _COMPRESS_FROM_BYTES = 1_000
-_REFUSALS = (HTTPStatus.PRECONDITION_FAILED, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
 _REMEMBERED = 10_000
 # Longer queries are read anew each time: remembered, they would fill the memory.
 _MOST_REMEMBERED_BYTES = 1_000
@@ -83,7 +106,7 @@ class _Asked:
     """What a request asks for, understood."""
 
     udf: Udf
-    call: Call
+    call: Question
     view: View
 
 
@@ -100,6 +123,7 @@ class DataEndpoint:
         self._engine = engine
         self._store = store
         self._settings = settings
+        self._stand_ins = StandIns(engine)
         self._understood: dict[tuple[str, str, bytes], _Asked] = {}
         self._understood_by: Registry | None = None
         self._headers_of: OrderedDict[tuple[str, str, bool], Headers] = OrderedDict()
@@ -119,7 +143,9 @@ class DataEndpoint:
         try:
             if request.method == "HEAD":
                 return await self._head(request)
-            return await self._get(request, receive)
+            if request.method == "GET":
+                return await self._get(request, self._understand(request), receive)
+            return await self._map(request, receive)
         except ClientGone:
             return None
         except asyncio.CancelledError:  # The server stops, and has waited long enough.
@@ -134,12 +160,18 @@ class DataEndpoint:
         return self._refuse(error, request)
 
     def _refuse(self, error: Error, request: Request) -> Reply:
-        if request.method == "HEAD":
-            return replace(problem_reply(error, debug=False), body=b"")
-        if error.run:
+        if error.run and request.method != "HEAD":
             self._log_failure(error)
+        reply = self._tell(error, request)
+        return replace(reply, body=b"") if request.method == "HEAD" else reply
+
+    def _tell(self, error: Error, request: Request) -> Reply:
+        """The error in the form in which whoever asks will see it."""
+        if wants_inline_errors(request):
+            return sheet_reply(error, request.base_url, mark=wants_mark(request))
         told_in_file = (
             self._settings.duckdb_errors
+            and request.method == "GET"
             and request.headers.get("user-agent", "").startswith("duckdb/")
             and request.extension == "parquet"
             and "range" not in request.headers
@@ -164,13 +196,21 @@ class DataEndpoint:
         registry = self._engine.registry
         if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
             self._understood, self._understood_by = {}, registry
+        if request.partitions:
+            check_folders(registry.find(request.name), request.partitions)
         key = (request.name, request.extension, request.query)
         asked = self._understood.get(key)
         if asked is None:
             udf = registry.find(request.name)
             own, others = split_query(request.query)
+            options, own = take_options(own)
             view = read_view(request.extension, own)
-            asked = _Asked(udf, self._engine.call(udf, others), view)
+            call: Question
+            if options:
+                call = from_query(self._engine, udf, options, others)
+            else:
+                call = self._engine.call(udf, others)
+            asked = _Asked(udf, call, view)
             if len(request.query) <= _MOST_REMEMBERED_BYTES:
                 self._understood[key] = asked
         return asked
@@ -189,12 +229,12 @@ class DataEndpoint:
             headers = [(b"content-type", media_type), (b"cache-control", b"no-cache")]
             return Reply(200, [*headers, *COMMON_HEADERS], b"")
         result, shown, view = found
-        decision = _decide(request, shown)
-        if decision.status in _REFUSALS:
-            return replace(_refusal(decision, shown), body=b"")
+        decision = decide_on(request.headers, shown)
+        if decision.status in REFUSALS:
+            return replace(refusal(decision, shown), body=b"")
         headers = self._headers(asked, result, shown, view)
         if decision.status != HTTPStatus.OK or _tells_length(view, shown):
-            headers += _length_headers(decision, shown)
+            headers += length_headers(decision, shown)
         return Reply(decision.status, headers, b"")
 
     async def _peek(
@@ -210,28 +250,49 @@ class DataEndpoint:
         shown = result if view.canonical else await self._engine.peek(asked.call, view)
         return None if shown is None else (result, shown, view)
 
-    async def _get(self, request: Request, receive: Receive) -> Reply | File:
-        asked = self._understand(request)
+    async def _map(self, request: Request, receive: Receive) -> Reply | File:
+        """A fan-out whose inputs are in the body; the answer is a table like any other."""
+        udf = self._engine.registry.find(request.name)
+        own, others = split_query(request.query)
+        # As it is written elsewhere, too: in the query of a POST, nothing is the UDF's.
+        own += [(f"_{name}", text) for name, text in others if name == "partial"]
+        others = [pair for pair in others if pair[0] != "partial"]
+        if others:
+            raise InvalidParameters(f"{others[0][0]}: a POST has its parameters in the body")
+        options, own = take_options(own)
+        extension = accepted_extension(request.headers.get("accept", ""))
+        view = read_view(extension, own)
+        media_type = request.headers.get("content-type", "").split(";")[0].strip()
+        body = await read_body(receive, MOST_BODY_BYTES)
+        fanout = from_body(self._engine, udf, options, media_type, body)
+        return await self._get(request, _Asked(udf, fanout, view), receive)
+
+    async def _get(self, request: Request, asked: _Asked, receive: Receive) -> Reply | File:
         ranged = read_range(request.headers.get("range")) is not None
         rerun = not ranged and wants_rerun(request.headers)
-        timing = b"hit"
+        timing, stale = b"hit", False
         result = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if result is None:
             running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
+            if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
+                running = self._stand_ins.answer(asked.udf, asked.call, running)
             answer = await unless_gone(receive, running)
             result, timing = answer.result, _timing(answer)
+            stale = not answer.ran and not result.fresh(time.time())
         view = _encoded(asked.view, request.headers, result)
         shown = result
         if not view.canonical:
             shown = (await unless_gone(receive, self._engine.view(asked.udf, result, view))).result
-        decision = _decide(request, shown)
-        if decision.status in _REFUSALS:
-            return _refusal(decision, shown)
+        decision = decide_on(request.headers, shown)
+        if decision.status in REFUSALS:
+            return refusal(decision, shown)
         blob = await self._store.open(shown)
         if blob is None:  # Evicted between the two: the next attempt runs anew.
             raise ServerBusy("the result was evicted while it was asked for; try again")
         headers = self._headers(asked, result, shown, view)
-        headers += [*_length_headers(decision, shown), (b"server-timing", timing)]
+        headers += [*length_headers(decision, shown), (b"server-timing", timing)]
+        if stale:
+            headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
         return File(decision, headers, blob)
 
     def _headers(self, asked: _Asked, result: Result, shown: Result, view: View) -> Headers:
@@ -241,6 +302,8 @@ class DataEndpoint:
             self._cache_control(asked, result),
             (b"x-webfoot-run", result.run.encode()),
             (b"x-webfoot-executions", b"%d" % result.executions),
+            (b"x-webfoot-rows", b"%d" % result.rows),
+            *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
         ]
 
     def _fixed_headers(self, result: Result, view: View) -> Headers:
@@ -250,7 +313,7 @@ class DataEndpoint:
         if headers is None:
             headers = [
                 (b"content-type", MEDIA_TYPES[view.extension].encode()),
-                (b"etag", _etag(result).encode()),
+                (b"etag", etag_of(result).encode()),
                 (b"last-modified", http_date(result.created).encode()),
                 (b"accept-ranges", b"bytes"),
                 *COMMON_HEADERS,
@@ -283,43 +346,10 @@ def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:
     return replace(view, gzip=True) if worth_it and accepts_gzip(headers) else view
 
 
-def _decide(request: Request, shown: Result) -> Decision:
-    wanted = read_range(request.headers.get("range"))
-    return decide(request.headers, _etag(shown), shown.created, shown.size, wanted)
-
-
-def _refusal(decision: Decision, shown: Result) -> Reply:
-    """Why the request's conditions or its range cannot be met."""
-    if decision.status == HTTPStatus.PRECONDITION_FAILED:
-        return http_reply(
-            HTTPStatus.PRECONDITION_FAILED, "the result is another than the request asks for"
-        )
-    detail = f"the file has {shown.size} bytes, and the range begins behind them"
-    return http_reply(
-        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-        detail,
-        [(b"content-range", b"bytes */%d" % shown.size)],
-    )
-
-
-def _etag(result: Result) -> str:
-    return f'"{result.etag}"'
-
-
 def _tells_length(view: View, shown: Result) -> bool:
     # CSV is read twice by a DuckDB that knows its length, once by one that does not.
     is_parquet = view.extension == "parquet"
     return is_parquet and not LENGTH_UP_TO_BYTES < shown.size < LENGTH_FROM_BYTES
-
-
-def _length_headers(decision: Decision, result: Result) -> Headers:
-    if decision.status == HTTPStatus.NOT_MODIFIED:
-        return []
-    headers = [(b"content-length", b"%d" % decision.length)]
-    if decision.status == HTTPStatus.PARTIAL_CONTENT:
-        last = decision.start + decision.length - 1
-        headers.append((b"content-range", b"bytes %d-%d/%d" % (decision.start, last, result.size)))
-    return headers
 
 
 def _timing(answer: Answer) -> bytes:

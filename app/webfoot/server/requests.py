@@ -5,23 +5,30 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote_plus, unquote
 
 from webfoot.errors import InvalidParameters
+from webfoot.server.address import base_url_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.types import Scope
 
+    from webfoot.definition import Udf
+
 _PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
+# `/udfs/sales/region=c/data.parquet`: parameters as folders, as Hive and DuckDB write partitions.
+_FOLDERS_PATH = re.compile(r"/udfs/([^/.]+)((?:/[^/=]+=[^/]*)+)/[^/.]+\.([^/]+)")
+_MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
+_PATTERNS = {"GET": _PATH, "HEAD": _PATH, "POST": _MAP_PATH}
 _MOST_QUERY_BYTES = 64_000
-_MOST_PARAMETERS = 1_000
+_MOST_PARAMETERS = 10_000
 _WANTED_HEADERS = frozenset(
     {
         *(b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since"),
         *(b"if-unmodified-since", b"accept-encoding", b"user-agent", b"cache-control", b"pragma"),
-        *(b"accept", b"host"),
+        *(b"accept", b"host", b"content-type"),
     }
 )
 # RFC 9110, section 12.5.3: a coding with the quality 0 is refused, not asked for.
@@ -33,12 +40,13 @@ class Request:
     """What a request asks for, before any of it is known to make sense.
 
     Args:
-        method: GET or HEAD.
+        method: GET or HEAD; POST for a fan-out whose inputs are in the body.
         name: The UDF's name, if there is such a UDF.
-        extension: The format, if there is such a format.
-        query: The query string as it came.
+        extension: The format, if there is such a format; empty for a POST.
+        query: The query string as it came, and before it what the path's folders say.
         headers: Those that matter here, in lower case; repeated ones are joined.
         base_url: The server's address as the client wrote it.
+        partitions: The names that the path's folders give values to.
     """
 
     method: str
@@ -47,6 +55,7 @@ class Request:
     query: bytes
     headers: Mapping[str, str]
     base_url: str
+    partitions: tuple[str, ...] = ()
 
 
 def _path(scope: Scope) -> str:
@@ -56,24 +65,74 @@ def _path(scope: Scope) -> str:
 
 def is_for_result(scope: Scope) -> bool:
     """Whether a request is for a result: by its path and its method."""
-    return (
-        scope["type"] == "http"
-        and scope["method"] in ("GET", "HEAD")
-        and _PATH.fullmatch(_path(scope)) is not None
-    )
+    if scope["type"] != "http" or scope["method"] not in _PATTERNS:
+        return False
+    matches = _PATTERNS[scope["method"]].fullmatch(_path(scope)) or _match_folders(scope)
+    return matches is not None
 
 
-def read_request(scope: Scope) -> Request:
-    """Read a request that is for a result."""
+def _match_folders(scope: Scope) -> re.Match[str] | None:
+    """A path with parameters as folders, not decoded yet: a value may have a slash in it."""
+    if "=" not in scope["path"] or scope["method"] == "POST":
+        return None
+    raw = scope.get("raw_path")
+    path = _path(scope) if raw is None else raw.decode("latin-1")
+    return _FOLDERS_PATH.fullmatch(path.removeprefix(scope.get("root_path", "")))
+
+
+def read_headers(scope: Scope) -> dict[str, str]:
+    """The headers that matter here, in lower case; repeated ones are joined."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         if raw_name in _WANTED_HEADERS:
             name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    match = _PATH.fullmatch(_path(scope))
+    return headers
+
+
+def read_request(scope: Scope) -> Request:
+    """Read a request that is for a result."""
+    headers = read_headers(scope)
+    match = _PATTERNS[scope["method"]].fullmatch(_path(scope))
+    if match is None:
+        return _read_folders(scope, headers)
+    extension = match[2] if match.re.groups > 1 else ""
+    query, base_url = scope["query_string"], base_url_of(scope)
+    return Request(scope["method"], match[1], extension, query, headers, base_url)
+
+
+def _read_folders(scope: Scope, headers: Mapping[str, str]) -> Request:
+    """The same request with its folders in the query, so that it is the same call."""
+    match = _match_folders(scope)
     assert match is not None, "only called for paths that it handles"
-    base_url = f"{scope['scheme']}://{headers.get('host', 'localhost')}{scope.get('root_path', '')}"
-    return Request(scope["method"], match[1], match[2], scope["query_string"], headers, base_url)
+    name, folders, extension = match.groups()
+    pairs = [folder.partition("=")[::2] for folder in folders[1:].split("/")]
+    given = "&".join(f"{quote_plus(unquote(k))}={quote_plus(unquote(v))}" for k, v in pairs)
+    return Request(
+        method=scope["method"],
+        name=unquote(name),
+        extension=unquote(extension),
+        query=b"&".join(filter(None, (given.encode(), scope["query_string"]))),
+        headers=headers,
+        base_url=base_url_of(scope),
+        partitions=tuple(unquote(k) for k, _ in pairs),
+    )
+
+
+def check_folders(udf: Udf, names: Sequence[str]) -> None:
+    """Refuse folders of a path that `udf` does not declare as partitions; their order is free.
+
+    Raises:
+        InvalidParameters: It says how else to give the parameter.
+    """
+    for name in names:
+        if name not in udf.options.partitions:
+            cure = f"write ?{name}=… behind the path, or declare @udf(partitions=[{name!r}])"
+            message = f"is no partition of {udf.name}; {cure}"
+            fault = {"parameter": name, "message": message, "value": None}
+            error = InvalidParameters(f"{name}: {message}", errors=[fault])
+            error.udf = udf.name
+            raise error
 
 
 def split_query(query: bytes) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -106,3 +165,22 @@ def accepts_gzip(headers: Mapping[str, str]) -> bool:
     """Whether the client asks for compression."""
     asked = _GZIP.search(headers.get("accept-encoding", ""))
     return asked is not None and (asked[1] is None or float(asked[1]) > 0)
+
+
+def wants_inline_errors(request: Request) -> bool:
+    """Whether an error shall be a CSV as well, however wrong the rest of the query is."""
+    options = _options(request)
+    return "_for" in options or options.get("_errors") == "inline"
+
+
+def wants_mark(request: Request) -> bool:
+    """Whether that CSV shall begin with a byte order mark."""
+    options = _options(request)
+    return options.get("_bom", "1" if options.get("_for") == "excel" else "0") == "1"
+
+
+def _options(request: Request) -> dict[str, str]:
+    """Webfoot's own parameters of a request for CSV, unchecked."""
+    if request.extension != "csv":
+        return {}
+    return dict(parse_qsl(request.query.decode(errors="replace")))

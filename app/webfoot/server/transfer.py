@@ -84,6 +84,23 @@ async def unless_gone(receive: Receive, work: Awaitable[Answer]) -> Answer:
                 await task
 
 
+async def read_body(receive: Receive, most_bytes: int) -> bytes:
+    """The body of a request, at most a byte more than `most_bytes` of it.
+
+    Raises:
+        ClientGone: If the client closes the connection before its end.
+    """
+    body = bytearray()
+    while len(body) <= most_bytes:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    return bytes(body[: most_bytes + 1])
+
+
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
