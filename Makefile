@@ -7,7 +7,7 @@ FOLDER ?= udfs
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check check-slow lint types format bench lock clean
+.PHONY: help serve test check check-slow check-browser lint types format bench lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,6 +22,10 @@ check: $(VENV)/.dev lint types test ## Everything that must pass before a change
 
 check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs them too)
 	$(BIN)/python -m pytest -m slow --timeout 900
+
+check-browser: $(VENV)/.dev ## The pages, and DuckDB-Wasm, in a real Chromium (CI runs them too)
+	tests/browser/install-chromium
+	$(BIN)/python -m pytest -m browser --timeout 300
 
 lint: $(VENV)/.dev ## Formatting and lint
 	$(BIN)/ruff format --check .

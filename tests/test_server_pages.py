@@ -98,6 +98,7 @@ class Page(HTMLParser):
         self.names: list[str] = []
         self.ids: list[str] = []
         self.labels: list[str] = []
+        self.assets: list[str] = []
         self.tags: set[str] = set()
         self.feed(text)
         self.close()
@@ -111,8 +112,10 @@ class Page(HTMLParser):
             self.open.append(tag)
         if tag == "a":
             self.links.append(given["href"] or "")
-        if tag in ("input", "select"):
+        if tag in ("input", "select", "textarea"):
             self.names.append(given["name"] or "")
+        if tag in ("script", "link"):
+            self.assets.append(given.get("src") or given.get("href") or "")
         if tag == "label":
             self.labels.append(given["for"] or "")
         if "id" in given:
@@ -129,18 +132,25 @@ def test_pages_are_whole_escaped_and_locked_down(http: httpx.Client, path: str) 
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.text.startswith("<!doctype html>")
     page = Page(response.text)
-    assert not page.tags & {"script", "img", "iframe", "b", "i"}
+    assert not page.tags & {"img", "iframe", "b", "i"}
+    for asset in page.assets:
+        assert asset.startswith("/static/")
+        assert http.get(asset).status_code == 200
+    assert "style=" not in response.text
+    assert "<style" not in response.text
     assert len(set(page.ids)) == len(page.ids)
     assert set(page.labels) <= set(page.ids)
     assert '<html lang="en">' in response.text
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'")
     assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "Accept" in response.headers["vary"]
     for link in page.links:
-        # One has a required parameter, the other no geometry.
-        if "/udfs/shown." not in link and not link.endswith(".geojson"):
+        # One has a required parameter, the other no geometry; and no other server is asked.
+        own = link.startswith(("/", "#", http.base_url.scheme)) and "shell.duckdb.org" not in link
+        if own and "/udfs/shown." not in link and not link.endswith(".geojson"):
             assert http.get(link, headers=BROWSER).status_code == 200, link
 
 
@@ -169,11 +179,50 @@ def test_the_page_of_a_udf_has_a_form_that_calls_it(http: httpx.Client) -> None:
     assert "How many &lt;script&gt;" in response.text
     action = re.search(r'action="([^"]+)"', response.text)
     assert action is not None
-    # What a browser sends of the form when one field is filled in.
     filled = dict.fromkeys(page.names, "") | {"needed": "3"}
     shown = http.get(action[1], params=filled, headers=BROWSER)
     assert shown.status_code == 200
     assert '<td class="number">3</td>' in shown.text
+
+
+def test_the_catalog_is_searched_by_all_words(http: httpx.Client) -> None:
+    def found(query: str) -> list[str]:
+        page = http.get("/", params={"q": query}).text
+        entries = re.findall(r"<li data-searched=[^>]*>.*?</li>", page, re.DOTALL)
+        shown = [entry for entry in entries if " hidden>" not in entry.split("\n")[0]]
+        return [re.findall(r"/udfs/(\w+)", entry)[0] for entry in shown]
+
+    assert found("") == ["fleeting", "plain", "shown"]
+    assert found("SHOWN more") == ["shown"]
+    assert found("needed <i>tag</i>") == ["shown"]
+    assert found("shown nowhere") == []
+
+
+def test_a_form_is_filled_in_from_the_address(http: httpx.Client) -> None:
+    page = http.get("/udfs/shown?needed=12&kind=b&_limit=1", headers=BROWSER).text
+    assert re.search(r'name="needed"[^>]* value="12"', page)
+    assert "<option selected>b</option>" in page
+    assert "/udfs/shown.csv?needed=12&amp;kind=b" in page
+    assert "/udfs/shown.parquet?needed=12&amp;kind=b" in page
+    wrong = http.get("/udfs/shown?needed=x&strange=1", headers=BROWSER).text
+    assert "strange: unknown parameter" in wrong
+
+
+def test_assets_are_kept_for_ever_under_a_name_that_changes_with_them(http: httpx.Client) -> None:
+    (sheet,) = re.findall(r'href="([^"]+\.css)"', http.get("/").text)
+    answer = http.get(sheet)
+    assert answer.headers["content-type"] == "text/css; charset=utf-8"
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["content-encoding"] == "gzip"
+    plain = http.get(sheet, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.text == answer.text
+    script = http.get(sheet.replace("webfoot.css", "udf.js"))
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+    for path in ("webfoot.txt", "../webfoot.css", "..%2f..%2fassets.py", "udf.html", ""):
+        assert http.get(sheet.replace("webfoot.css", path)).status_code in (404, 405)
+    version = sheet.split("/")[2]
+    assert http.get(sheet.replace(version, "0" * len(version))).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -250,6 +299,25 @@ def test_a_run_is_recorded_without_what_is_the_authors(http: httpx.Client) -> No
     assert "log" not in record
 
 
+def test_a_run_has_a_page_for_people(http: httpx.Client) -> None:
+    run = http.get("/udfs/shown.json?needed=9&label=%3Cb%3E").headers["x-webfoot-run"]
+    answer = http.get(f"/runs/{run}", headers=BROWSER)
+    page = Page(answer.text)
+    assert "/udfs/shown?" in " ".join(page.links)
+    assert "needed=9" in " ".join(page.links)
+    assert "&lt;b&gt;" in answer.text
+    assert "worked" in answer.text
+    assert "the UDF printed this" not in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert "Accept" in answer.headers["vary"]
+
+
+def test_a_result_tells_how_many_rows_it_has(http: httpx.Client) -> None:
+    for path in ("/udfs/plain.parquet", "/udfs/plain.html?_limit=0"):
+        assert http.get(path).headers["x-webfoot-rows"] == "1"
+        assert http.head(path).headers["x-webfoot-rows"] == "1"
+
+
 def test_debug_mode_shows_authors_what_is_theirs(server: Server) -> None:
     with serve(server.folder, "--debug", store=server.folder.parent / "debug") as debugged:
         page = httpx.get(f"{debugged.url}/", headers=BROWSER).text
@@ -261,3 +329,5 @@ def test_debug_mode_shows_authors_what_is_theirs(server: Server) -> None:
         assert "Traceback" in httpx.get(f"{debugged.url}/udfs/stranded", headers=BROWSER).text
         run = httpx.get(f"{debugged.url}/udfs/shown.json?needed=1").headers["x-webfoot-run"]
         assert httpx.get(f"{debugged.url}/runs/{run}").json()["log"] == "the UDF printed this\n"
+        shown = httpx.get(f"{debugged.url}/runs/{run}", headers=BROWSER).text
+        assert "the UDF printed this" in shown

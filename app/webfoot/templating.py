@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from urllib.parse import urlsplit
 
 import jinja2
 
-from webfoot import quantities
+from webfoot import assets, quantities
 
 
 @cache
@@ -26,3 +27,17 @@ def _environment() -> jinja2.Environment:
 def render(template: str, **values: object) -> str:
     """Fill in a template of `webfoot/templates`."""
     return _environment().get_template(template).render(values)
+
+
+def render_page(template: str, base_url: str, **values: object) -> str:
+    """Fill in a template that extends `layout.html`.
+
+    Args:
+        template: Its name.
+        base_url: The server's address as its readers write it, without a slash at its end.
+        values: What else it asks for.
+    """
+    # Links leave out scheme and host: a proxy may have changed both without telling.
+    root = urlsplit(base_url).path
+    static = f"{root}/static/{assets.version()}"
+    return render(template, base_url=base_url, root=root, static=static, **values)

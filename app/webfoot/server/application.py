@@ -16,10 +16,13 @@ from starlette.exceptions import HTTPException
 import webfoot
 from webfoot.assembly import assemble
 from webfoot.errors import Error
+from webfoot.server.address import Address
+from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
 from webfoot.server.requests import is_for_result
+from webfoot.server.static import static_routes
 from webfoot.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,21 +53,26 @@ class Application(FastAPI):
         )
         self.engine = parts.engine
         self._debug = parts.settings.debug
+        self._address = Address(parts.settings.base_url, parts.settings.trusted_proxies)
         self._data = DataEndpoint(parts.engine, parts.store, parts.settings)
+        self.router.routes.extend(catalog_routes(parts.engine, parts.store))
         self.include_router(page_routes(parts.engine, parts.settings))
+        self.include_router(static_routes())
         self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)
         self.add_exception_handler(Exception, _show_bug)
         self.add_middleware(
             CORSMiddleware,
             allow_origins=["*"],
-            allow_methods=["GET", "HEAD", "OPTIONS"],
+            allow_methods=["GET", "HEAD", "OPTIONS", "POST"],
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "http":
+            scope = self._address.correct(scope)
         handle = self._data if is_for_result(scope) else super().__call__
         await handle(scope, receive, send)
 

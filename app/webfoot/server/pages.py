@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from webfoot.server import address
+from webfoot.server.forms import read_form
 from webfoot.server.openapi import describe
 from webfoot.server.problems import PAGE_POLICY
-from webfoot.templating import render
+from webfoot.server.requests import split_query
+from webfoot.snippets import snippets
+from webfoot.templating import render_page
 from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from webfoot.definition import Udf
     from webfoot.engine import Engine
-    from webfoot.registry import Problem
+    from webfoot.registry import Problem, Registry
     from webfoot.settings import Settings
 
 _PAGE_HEADERS = {
@@ -30,6 +38,8 @@ _PAGE_HEADERS = {
 }
 # HEAD, because whoever looks whether a link is alive asks so: monitors, proxies, chat programs.
 _READ = ["GET", "HEAD"]
+# The last of what a run printed is what a person looks for; the whole is in the JSON.
+_LOG_LINES = 200
 _DATA_HEADERS = {"cache-control": "no-cache", "vary": "Accept"}
 
 
@@ -63,21 +73,22 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         description = _describe(udf, engine, base_url_of(request))
         if not wants_html(request):
             return JSONResponse(description, headers=_DATA_HEADERS)
-        example = _example(udf, base_url_of(request))
+        given = _given(request)
         return _page(
             request,
             "udf.html",
             udf=udf,
-            it=description,
-            example=example,
-            formats=list(MEDIA_TYPES),
-            write=_write,
+            cache_s=description["cache_s"],
+            form=read_form(udf, given),
+            query=f"?{urlencode(given)}" if given else "",
+            snippets=snippets(udf, base_url_of(request), given),
+            downloads=[extension for extension in MEDIA_TYPES if extension != "html"],
         )
 
 
 def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     @router.api_route("/runs/{run}", methods=_READ)
-    def show_run(run: str) -> Response:
+    def show_run(run: str, request: Request) -> Response:
         record = engine.runs.find(run)
         if record is None:
             raise HTTPException(404, f"there is no run {run!r}, or it is too long ago")
@@ -86,7 +97,21 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
             shown["log"] = engine.runs.log(run)
         elif record.problem:
             shown["problem"] = {k: v for k, v in record.problem.items() if k != "traceback"}
-        return JSONResponse(shown, headers={"cache-control": "no-store"})
+        headers = {"cache-control": "no-store", "vary": "Accept"}
+        if not wants_html(request):
+            return JSONResponse(shown, headers=headers)
+        arguments: dict[str, Any] = json.loads(record.arguments)
+        page = _page(
+            request,
+            "run.html",
+            it={"parent": None, "trace": None, "log": None, **shown},
+            arguments={name: _write(value) for name, value in arguments.items()},
+            query=_query_of(arguments),
+            started=datetime.fromtimestamp(record.started, UTC),
+            log_lines=_LOG_LINES,
+        )
+        page.headers.update(headers)
+        return page
 
 
 def _add_documents(router: APIRouter, engine: Engine) -> None:
@@ -115,27 +140,55 @@ def _add_health(router: APIRouter, engine: Engine) -> None:
 
 def _catalog_page(engine: Engine, request: Request, *, debug: bool) -> Response:
     registry = engine.registry
-    first = next(iter(registry.values()), None)
+    asked = request.query_params.get("q", "").strip()
+    entries = [(udf, _searched(udf)) for udf in registry.values()]
+    words = asked.casefold().split()
     return _page(
         request,
         "catalog.html",
-        udfs=list(registry.values()),
+        entries=entries,
+        shown={udf.name for udf, text in entries if all(word in text for word in words)},
+        asked=asked,
+        attach=_attach(registry, base_url_of(request)) if registry else "",
         problems=[_plain(problem, debug=debug) for problem in registry.problems],
-        example=_example(first, base_url_of(request)) if first else "",
     )
+
+
+def _attach(registry: Registry, base_url: str) -> str:
+    """How to attach the catalog, and a call that works as it stands if there is one."""
+    easiest = min(
+        registry.values(), key=lambda udf: sum(p.required for p in udf.parameters.values())
+    )
+    return next(s.text for s in snippets(easiest, base_url) if s.name == "duckdb-attach")
+
+
+def _searched(udf: Udf) -> str:
+    """The text in which a search looks for its words."""
+    helps = (parameter.help for parameter in udf.parameters.values())
+    parts = (udf.name, udf.title, *udf.options.tags, *udf.parameters, *helps, udf.description)
+    return " ".join(" ".join(parts).casefold().split())
 
 
 def _page(request: Request, template: str, **values: Any) -> Response:
-    return HTMLResponse(
-        render(template, root=base_url_of(request), **values), headers=_PAGE_HEADERS
-    )
+    page = render_page(template, base_url_of(request), **values)
+    return HTMLResponse(page, headers=_PAGE_HEADERS)
 
 
-def _write(default: Any) -> str:
-    """A default as a person would type it into a URL."""
-    if default is None:
-        return "none"
-    return default if isinstance(default, str) else json.dumps(default, ensure_ascii=False)
+def _given(request: Request) -> list[tuple[str, str]]:
+    """The UDF's parameters that the page's own address has."""
+    _, given = split_query(request.url.query.encode())
+    return [pair for pair in given if pair[1]]
+
+
+def _query_of(arguments: Mapping[str, Any]) -> str:
+    """The query string that fills a form in with canonical arguments."""
+    pairs = [(name, _write(value)) for name, value in arguments.items() if value is not None]
+    return f"?{urlencode(pairs)}" if pairs else ""
+
+
+def _write(value: Any) -> str:
+    """A JSON value as a person would type it into a URL."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _plain(problem: Problem, *, debug: bool) -> dict[str, Any]:
@@ -148,18 +201,13 @@ def _plain(problem: Problem, *, debug: bool) -> dict[str, Any]:
 
 def base_url_of(request: Request) -> str:
     """The server's address as the client wrote it, without a slash at its end."""
-    return str(request.base_url).rstrip("/")
+    return address.base_url_of(request.scope)
 
 
 def wants_html(request: Request) -> bool:
     """Whether a browser asks, to show the answer to somebody."""
     accept = request.headers.get("accept", "")
     return "text/html" in accept and not accept.startswith("application/json")
-
-
-def _example(udf: Udf, base_url: str) -> str:
-    required = "&".join(f"{p.name}=…" for p in udf.parameters.values() if p.required)
-    return f"{base_url}/udfs/{udf.name}.parquet" + (f"?{required}" if required else "")
 
 
 def _describe(udf: Udf, engine: Engine, base_url: str) -> dict[str, Any]:

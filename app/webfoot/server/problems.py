@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from webfoot.errors import Error, ServerBusy
-from webfoot.templating import render
+from webfoot.spreadsheets import neutral, write_record
+from webfoot.templating import render_page
 from webfoot.unreadable import unreadable_parquet
+from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 PROBLEM_TYPE = "application/problem+json"
 EXPOSED_HEADERS = (
     *("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Retry-After", "Server-Timing"),
-    *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Status", "X-Webfoot-Code"),
+    *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Failed", "X-Webfoot-Stale"),
+    *("X-Webfoot-Rows", "X-Webfoot-Status", "X-Webfoot-Code"),
 )
 Headers = list[tuple[bytes, bytes]]
 # For every origin: results carry no cookies, and DuckDB-Wasm and notebooks are on other origins.
@@ -29,12 +33,12 @@ COMMON_HEADERS: Headers = [
 ]
 # Pages show other people's texts: whatever is in them, nothing of it may run.
 PAGE_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self';"
-    " base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
+    " img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 # Python before 3.13 has the phrase of an older standard; a code must not depend on that.
 _PHRASES = {HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable"}
-# What DuckDB prints of a message: a screenful, not a UDF's whole data set.
+# What is shown of a message where there is nothing but it: a screenful, not a UDF's whole data set.
 _MOST_SHOWN = 2_000
 
 
@@ -77,22 +81,38 @@ def duckdb_reply(error: Error, base_url: str) -> Reply:
 
     The status is 200, which DuckDB must see to read on; `X-Webfoot-Status` has the true one.
     """
-    message = f"{error.udf}: {error.detail}" if error.udf else error.detail
-    if len(message) > _MOST_SHOWN:
-        message = message[:_MOST_SHOWN] + "…"
-    if error.run:
-        message += f"\n  run {error.run}, details: {base_url}/runs/{error.run}"
-    body = unreadable_parquet(message)
+    body = unreadable_parquet(_message(error, base_url))
     return Reply(200, _headers(error, "application/vnd.apache.parquet", body), body)
+
+
+def sheet_reply(error: Error, base_url: str, *, mark: bool) -> Reply:
+    """The error as CSV of one cell, for spreadsheets: of any other status they show nothing.
+
+    The status is 200; `X-Webfoot-Status` has the true one.
+    """
+    body = write_record(["error"]) + write_record([neutral(_message(error, base_url))])
+    if mark:
+        body = codecs.BOM_UTF8 + body
+    return Reply(200, _headers(error, MEDIA_TYPES["csv"], body), body)
 
 
 def page_reply(reply: Reply, base_url: str) -> Reply:
     """A problem as a page, for a browser that shows it to somebody."""
-    page = render("problem.html", problem=json.loads(reply.body), root=base_url).encode()
+    page = render_page("problem.html", base_url, problem=json.loads(reply.body)).encode()
     own = {b"content-type": b"text/html; charset=utf-8", b"content-length": b"%d" % len(page)}
     headers = [(name, own.get(name, value)) for name, value in reply.headers]
     headers += [(b"content-security-policy", PAGE_POLICY.encode()), (b"vary", b"Accept")]
     return Reply(reply.status, headers, page)
+
+
+def _message(error: Error, base_url: str) -> str:
+    """What somebody reads who is shown nothing but a text."""
+    message = f"{error.udf}: {error.detail}" if error.udf else error.detail
+    if len(message) > _MOST_SHOWN:
+        message = message[:_MOST_SHOWN] + "…"
+    return message + (
+        f"\n  run {error.run}, details: {base_url}/runs/{error.run}" if error.run else ""
+    )
 
 
 def _headers(error: Error, media_type: str, body: bytes) -> Headers:
