@@ -78,6 +78,14 @@ UDFS = """
         return [{"n": failed.index, "said": str(failed.error), "run": failed.error.run}]
 
     @udf
+    def cancelled():
+        results = webfoot.map("leaf", [{"n": n, "sleep": n / 5} for n in range(30)], partial=True)
+        for outcome in results.as_completed():
+            results.cancel()
+            break
+        return [{"codes": sorted({outcome.error.code for outcome in results.errors})}]
+
+    @udf
     def caught():
         try:
             webfoot.run("leaf", n=9, fail=True)
@@ -217,6 +225,11 @@ def test_failures_may_be_allowed_and_looked_at(any_server: Server) -> None:
     ((row),) = get(any_server, "lenient.json")
     assert (row["n"], row["said"]) == (1, "ValueError: no leaf 6")
     assert httpx.get(f"{any_server.url}/runs/{row['run']}").json()["udf"] == "leaf"
+
+
+def test_calls_can_be_cancelled(any_server: Server) -> None:
+    assert get(any_server, "cancelled.json") == [{"codes": ["run-cancelled"]}]
+    assert get(any_server, "one.json?n=8") == [{"square": 64}]
 
 
 def test_an_error_of_the_other_udf_can_be_caught(any_server: Server) -> None:

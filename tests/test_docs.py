@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import duckdb
@@ -75,10 +75,24 @@ def test_every_sql_block_gives_rows(
     assert con.execute(block.replace(_LOCAL, server.url)).fetchall()
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_every_python_block_is_a_udf_that_serves(block: str, tmp_path: Path) -> None:
-    with serve(write_udfs(tmp_path, squares=block)) as running:
-        assert pd.read_csv(f"{running.url}/udfs/squares.csv?rows=3")["square"].tolist() == [0, 1, 4]
+def test_every_block_with_a_udf_serves(tmp_path: Path) -> None:
+    found = [block for block in blocks("python") if "@udf" in block]
+    names = [re.findall(r"^def (\w+)", block, re.MULTILINE)[0] for block in found]
+    assert names == ["squares", "many_squares"]
+    with serve(write_udfs(tmp_path, **dict(zip(names, found, strict=True)))) as running:
+        squares = pd.read_csv(f"{running.url}/udfs/squares.csv?rows=3")
+        several = pd.read_csv(f"{running.url}/udfs/many_squares.csv?tables=3")
+    assert squares["square"].tolist() == [0, 1, 4]
+    assert several["square"].tolist() == [0, 0, 1, 0, 1, 4]
+
+
+@pytest.mark.parametrize("block", [text for text in blocks("python") if "@udf" not in text])
+def test_every_other_python_block_runs(block: str, server: Server) -> None:
+    names: dict[str, Any] = {}
+    exec(block.replace(_LOCAL, server.url), names)
+    with names["client"]:
+        assert names["results"].errors == []
+        assert len(names["results"].df()) > 12
 
 
 def test_the_readers_in_the_table_read(server: Server, con: duckdb.DuckDBPyConnection) -> None:

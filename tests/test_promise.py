@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from tests.server_process import COUNT, Server, connect, serve, write_udfs
 
+from webfoot import Client
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -28,6 +30,7 @@ UDFS = """
     import time
     from typing import Annotated
     from pydantic import Field
+    import webfoot
     from webfoot import udf
     from ._count import count
 
@@ -38,6 +41,14 @@ UDFS = """
     def table(n: int = 5, factor: float = 1.5, name: str | None = None):
         count(f"table {n}")
         return rows(n, factor, name)
+
+    @udf
+    def through_run(n: int):
+        return webfoot.run("table", n=n)
+
+    @udf
+    def through_map(n: int):
+        return webfoot.stitch(webfoot.map("table", [n], over="n"))
 
     @udf
     def slow(n: int = 5):
@@ -214,6 +225,53 @@ def by_after_a_restart(server: Server, n: int) -> list[Rows]:
     return answers
 
 
+def by_each(server: Server, n: int) -> list[Rows]:
+    """As one of several inputs of a fan-out, in a URL."""
+    address = f"{server.url}/udfs/table.parquet?_each=n&n={n}&n=1"
+    with connect() as con:
+        return [
+            con.sql(f"SELECT i, x, name FROM '{address}' WHERE n = {n} ORDER BY i").fetchall()
+            for _ in range(2)
+        ]
+
+
+def by_map(server: Server, n: int) -> list[Rows]:
+    """As inputs of a fan-out that are the same call."""
+    inputs = [{"n": n}, {"n": n, "factor": 1.5}, {"n": f"{n}"}]
+    address = f"{server.url}/udfs/table/map?_columns=i,x,name"
+    answer = httpx.post(address, json=inputs).raise_for_status()
+    rows = _of_arrow(pq.read_table(io.BytesIO(answer.content)))
+    return [rows[start : start + n] for start in range(0, 3 * n, n)]
+
+
+def by_other_udfs(server: Server, n: int) -> list[Rows]:
+    """By UDFs that call it."""
+    return [
+        _of_json(httpx.get(url(server, n, "json", name)).raise_for_status().json())
+        for name in ("through_run", "through_map", "table")
+    ]
+
+
+def by_the_sdk(server: Server, n: int) -> list[Rows]:
+    with Client(server.url) as client:
+        first, again = client.run("table", n=n), client.run("table", n=n, factor=1.5)
+        results = client.map("table", [{"n": n}, {"n": n}])
+        joined = results.sql("SELECT i, x, name FROM self").arrow()
+        job = client.submit("table", n=n).result()
+    tables = [table.arrow() for table in (first, again, *results, job)]
+    return [*map(_of_arrow, tables), _of_arrow(joined[:n]), _of_arrow(joined[n:])]
+
+
+def by_the_catalog(server: Server, n: int) -> list[Rows]:
+    with connect() as con:
+        con.execute(f"ATTACH '{server.url}/catalog.duckdb' AS udfs")
+        each = f"SELECT i, x, name FROM udfs.table_each(n := [{n}]) ORDER BY i"
+        return [
+            con.sql(query).fetchall()
+            for query in (f'FROM udfs."table"(n := {n})', f'FROM udfs."table"({n})', each)
+        ]
+
+
 WAYS: list[Way] = [
     by_duckdb,
     by_eight_duckdbs,
@@ -232,6 +290,11 @@ WAYS: list[Way] = [
     by_the_command_line,
     by_another_server,
     by_after_a_restart,
+    by_each,
+    by_map,
+    by_other_udfs,
+    by_the_sdk,
+    by_the_catalog,
 ]
 
 

@@ -154,3 +154,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             assert read(text) >= 0
         except ValueError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1234, "1,234 rows")]
+)
+def test_a_count_is_written_with_its_noun(number: int, text: str) -> None:
+    assert quantities.write_count(number, "row") == text
+
+
+def test_a_text_that_is_cut_says_so_with_its_last_letter() -> None:
+    assert quantities.shorten("abcd", 4) == "abcd"
+    assert quantities.shorten("abcde", 4) == "abc…"

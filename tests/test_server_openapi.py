@@ -75,8 +75,8 @@ def test_every_udf_and_every_parameter_is_there(document: dict[str, Any]) -> Non
     }
     for path in tables(document).values():
         names = [p["name"] for p in path["get"]["parameters"]]
-        own = [*OPTIONS, *FANOUT_OPTIONS]
-        assert names[-len(own) :] == own
+        options = [*OPTIONS, *FANOUT_OPTIONS]
+        assert names[-len(options) :] == options
         assert path["parameters"][0]["schema"]["enum"] == list(MEDIA_TYPES)
 
 

@@ -20,29 +20,36 @@ ROOT = Path(webfoot.__file__).parent
 # From the bottom up; a module may import its own layer and those below it. A name stands for all
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
-    {"errors", "files", "quantities", "results", "settings", "unreadable"},
+    {"errors", "files", "lineage", "literals", "quantities", "results", "settings", "unreadable"},
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
-    {"database", "formats", "geojson", "runners", "runs", "store", "tables", "templating", "views"},
-    {"engine"},
+    {
+        *("assets", "calling", "catalog", "database", "formats", "geojson", "outcomes", "querying"),
+        *("runners", "runs", "snippets", "spreadsheets", "store", "tables", "templating", "texts"),
+        *("tiling", "views"),
+    },
+    {"engine", "fanout"},
     {"assembly", "probe", "reload"},
     {"server"},
-    {"aws", "cli"},
+    {"aws", "cli", "in_process"},
 ]
 # What stands apart, with all that it may import of ours.
 ISLANDS = {
     "conformance": {"conformance"},
-    "client": {"client", "errors", "quantities", "results", "tables"},
+    "client": {
+        *("client", "database", "errors", "literals", "outcomes", "quantities", "tables"),
+        "templating",
+    },
 }
-# Where a library may be imported; to a type checker, DuckDB may be named anywhere.
+# Where a library may be imported; to a type checker, what tables come as may be named anywhere.
 HOMES = {
     "boto3": {"store"},
     "botocore": {"store"},
     "click": {"cli", "conformance"},
     "docstring_parser": {"docstrings"},
-    "duckdb": {"database"},
+    "duckdb": {"database", "querying"},
     "fastapi": {"server"},
-    "httpx": {"client", "conformance"},
+    "httpx": {"client", "conformance", "in_process"},
     "jinja2": {"templating"},
     "mangum": {"aws"},
     "numpy": {"tables"},
@@ -52,12 +59,13 @@ HOMES = {
     "psutil": {"runners", "store"},
     "pyarrow": {"runners.worker", "tables"},
     "pydantic": {"parameters"},
-    "pydantic_core": {"parameters"},
+    "pydantic_core": {"client", "parameters"},
     "rich": {"cli", "conformance"},
-    "starlette": {"server"},
+    "starlette": {"in_process", "server"},
     "uvicorn": {"cli"},
     "watchfiles": {"reload"},
 }
+NAMED_IN_TYPES = {"duckdb", "pandas", "polars", "pyarrow"}
 # Asynchrony is no feature that could have one home.
 EVERYWHERE = {"anyio"}
 HEAVY = {"duckdb", "fastapi", "httpx", "numpy", "pandas", "pyarrow", "starlette"}
@@ -189,7 +197,7 @@ def test_a_library_is_imported_at_home_only(library: str) -> None:
         if not item.ours
         and item.name.split(".")[0] == library
         and not under(item.by, HOMES[library])
-        and not (library == "duckdb" and item.typing_only)
+        and not (library in NAMED_IN_TYPES and item.typing_only)
     }
     assert guests == set()
 
@@ -240,6 +248,17 @@ def test_the_decorator_loads_pydantic_and_nothing_else_of_weight() -> None:
     assert isinstance(loaded, list)
     assert not HEAVY & set(loaded)
     assert "pydantic" in loaded
+
+
+def test_the_client_loads_no_server_and_no_library_before_it_is_asked_for() -> None:
+    code = "import json, sys, webfoot; webfoot.Client; print(json.dumps(sorted(sys.modules)))"
+    loaded = fresh(code)
+    assert isinstance(loaded, list)
+    libraries = {name.split(".")[0] for name in loaded}
+    assert not {"duckdb", "fastapi", "jinja2", "pandas", "polars", "starlette", "tqdm"} & libraries
+    ours = {name.removeprefix("webfoot.").split(".")[0] for name in loaded if "webfoot." in name}
+    assert not {"assembly", "cli", "engine", "in_process", "runners", "server", "store"} & ours
+    assert "client" in ours
 
 
 def test_the_decorator_is_still_one_after_every_module_is_loaded() -> None:

@@ -4,20 +4,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from webfoot.calling import map as map  # noqa: A004  # always written `webfoot.map`
+    from webfoot.calling import run as run
+    from webfoot.client import Client as Client
     from webfoot.definition import udf as udf
     from webfoot.errors import DefinitionError as DefinitionError
     from webfoot.errors import Error as Error
     from webfoot.errors import InvalidParameters as InvalidParameters
+    from webfoot.outcomes import Results as Results
+    from webfoot.tables.table import Table as Table
+    from webfoot.tiling import split as split
+    from webfoot.tiling import stitch as stitch
 
 __version__ = "0.1.0"
-__all__ = ["DefinitionError", "Error", "InvalidParameters", "__version__", "udf"]
+__all__ = [
+    "Client",
+    "DefinitionError",
+    "Error",
+    "InvalidParameters",
+    "Results",
+    "Table",
+    "__version__",
+    "map",
+    "run",
+    "split",
+    "stitch",
+    "udf",
+]
 
 # No module may be called like a name it holds: once `webfoot.udf` were loaded as a module,
 # `from webfoot import udf` would give the module.
 _HOMES = {
+    "Client": "webfoot.client",
     "DefinitionError": "webfoot.errors",
     "Error": "webfoot.errors",
     "InvalidParameters": "webfoot.errors",
+    "Results": "webfoot.outcomes",
+    "Table": "webfoot.tables.table",
+    "map": "webfoot.calling",
+    "run": "webfoot.calling",
+    "split": "webfoot.tiling",
+    "stitch": "webfoot.tiling",
     "udf": "webfoot.definition",
 }
 

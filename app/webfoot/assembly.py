@@ -103,5 +103,5 @@ def _tell(loaded: Registry) -> None:
 
 def _make_runner(settings: Settings, temp: Path) -> Runner:
     if settings.runner == "inline":
-        return InlineRunner(settings.workers, temp)
+        return InlineRunner(settings.workers, settings.queue, temp)
     return ProcessRunner(settings.workers, settings.queue, temp)

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from webfoot.definition import definition_of
-from webfoot.errors import Error, RunCancelled, input_failed
+from webfoot.errors import RunCancelled, input_failed
 from webfoot.outcomes import Outcome, Results, Source, read_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from webfoot.errors import FanoutFailed
     from webfoot.tables.table import Table
 
 
 class Caller(Protocol):
     """Makes the calls of a run."""
 
-    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
-        """Call the UDF `name` with each input; tell what came of each as it comes.
+    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Source:
+        """Call the UDF `name` with each input, from now on; tell what came of each as it comes.
 
         Raises:
             Error: If the calls cannot be made at all.
@@ -85,54 +87,45 @@ def map(  # noqa: A001  # the field's word, always written `webfoot.map`
 
     def start(wanted: Sequence[Mapping[str, Any]]) -> Source:
         outcomes = caller.outcomes(name, wanted)
-        return _Stream(outcomes if partial else _strictly(outcomes, name, len(wanted)))
+        return outcomes if partial else _Strict(outcomes, name, len(wanted))
 
     return Results(read_inputs(inputs, over), start)
 
 
-class _Stream:
-    """Outcomes from a generator, as a `Source`.
+class _Strict(Iterator[Outcome]):
+    """Outcomes up to the first that failed, which is raised; see `webfoot.outcomes.Source`.
 
     Args:
-        outcomes: The generator.
+        source: The outcomes.
+        name: The UDF that was called.
+        among: How many inputs there are.
     """
 
-    def __init__(self, outcomes: Iterator[Outcome]) -> None:
-        self._outcomes = outcomes
-        self._error: Error | None = None
-
-    def __iter__(self) -> Iterator[Outcome]:
-        return self
+    def __init__(self, source: Source, name: str, among: int) -> None:
+        self._source = source
+        self._name = name
+        self._among = among
+        self._failed: FanoutFailed | None = None
 
     def __next__(self) -> Outcome:
-        if self._error is not None:
-            raise self._error
-        try:
-            return next(self._outcomes)
-        except Error as error:
-            self._error = error
-            raise
+        if self._failed is not None:
+            raise self._failed
+        outcome = next(self._source)
+        if outcome.error is None or isinstance(outcome.error, RunCancelled):
+            return outcome
+        self._source.cancel()
+        failed = input_failed(outcome.index, outcome.input, outcome.error, among=self._among)
+        failed.udf, failed.traceback = self._name, outcome.error.traceback
+        self._failed = failed
+        raise failed
 
     def ready(self) -> int:
-        """None is known to be."""
-        return 0
+        """How many can be had without waiting."""
+        return self._source.ready()
 
     def cancel(self) -> None:
-        """Let the calls that are under way stop."""
-        self._error = RunCancelled("the calls were cancelled")
-        close = getattr(self._outcomes, "close", None)
-        if close is not None:
-            close()
-
-
-def _strictly(outcomes: Iterator[Outcome], name: str, among: int) -> Iterator[Outcome]:
-    """The outcomes, up to the first that failed."""
-    for outcome in outcomes:
-        if outcome.error is not None:
-            failed = input_failed(outcome.index, outcome.input, outcome.error, among=among)
-            failed.udf, failed.traceback = name, outcome.error.traceback
-            raise failed
-        yield outcome
+        """Stop."""
+        self._source.cancel()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: "10m", "1h30m", "512MB", "2GiB"."""
+"""Durations, sizes and counts as people write them: "10m", "512MB", "1,234 rows"."""
 
 from __future__ import annotations
 
@@ -110,3 +110,13 @@ def write_size(value: float) -> str:
             scaled = value / factor
             return f"{scaled:.3g} {unit}" if scaled < 999.5 else f"{scaled:.0f} {unit}"  # noqa: PLR2004  # as above
     return f"{value:.3g} B"
+
+
+def write_count(number: int, noun: str) -> str:
+    """Write how many there are of something: (1, "row") → "1 row", (1234, "row") → "1,234 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def shorten(text: str, letters: int) -> str:
+    """Cut a text that is longer than so many letters, and say so with its last."""
+    return text if len(text) <= letters else text[: letters - 1] + "…"

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import Error, RunCancelled
 from webfoot.runners import frames
-from webfoot.runners.nested import read_answered, write_inputs
+from webfoot.runners.nested import Answers, write_inputs
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from webfoot.outcomes import Outcome
     from webfoot.registry import Registry
-
-_GONE = "the server has gone"
 
 
 class Conversation:
@@ -38,7 +35,7 @@ class Conversation:
         self._sending = threading.Lock()
         self._jobs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._asked: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._asked: dict[int, Answers] = {}
         self._pid = os.getpid()
         threading.Thread(target=self._listen, name="webfoot-listener", daemon=True).start()
 
@@ -50,36 +47,25 @@ class Conversation:
         """Say what came of a job."""
         self._send({**message, "job": job})
 
-    def ask(self, job: int, udf: str, arguments: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Have the server make calls for a job; what it says of them, as it says it.
+    def ask(
+        self,
+        job: int,
+        udf: str,
+        arguments: Sequence[str],
+        inputs: Sequence[Mapping[str, Any]],
+    ) -> Answers:
+        """Have the server make calls for a job.
 
         Raises:
-            Error: If they cannot be made.
+            Error: If this process cannot ask.
         """
         if os.getpid() != self._pid:
             raise Error("a forked process cannot call UDFs; call them from the run's own process")
         number = next(self._numbers)
-        heard = self._asked[number] = queue.SimpleQueue()
+        answers = Answers(inputs, lambda: self._send({"job": job, "stop": number}))
+        self._asked[number] = answers
         self._send({"job": job, "ask": number, "udf": udf, "arguments": list(arguments)})
-        return self._hear(job, number, heard)
-
-    def _hear(
-        self, job: int, number: int, heard: queue.SimpleQueue[dict[str, Any]]
-    ) -> Iterator[dict[str, Any]]:
-        ended = False
-        try:
-            while True:
-                said = heard.get()
-                ended = "index" not in said
-                if "end" in said:
-                    return
-                if ended:
-                    raise Error.from_problem(said["problem"])
-                yield said
-        finally:
-            del self._asked[number]
-            if not ended:
-                self._send({"job": job, "stop": number})
+        return answers
 
     def _send(self, message: Mapping[str, Any]) -> None:
         try:
@@ -91,15 +77,24 @@ class Conversation:
     def _listen(self) -> None:
         try:
             while (message := self._receive()) is not None:
-                if "ask" not in message:
+                if "ask" in message:
+                    self._hear(message)
+                else:
                     self._jobs.put(message)
-                elif (heard := self._asked.get(message["ask"])) is not None:
-                    heard.put(message)
         except OSError:  # A run closed the descriptor.
             os._exit(frames.LOST)
         self._jobs.put(None)
-        for heard in list(self._asked.values()):
-            heard.put({"problem": RunCancelled(_GONE).problem()})
+        for answers in list(self._asked.values()):
+            answers.hear(RunCancelled("the server has gone"))
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        """Hand what the server says of calls to who asked for them."""
+        number = message["ask"]
+        if "index" in message:
+            self._asked[number].hear(frames.read_answered(message))
+            return
+        problem = message.get("problem")
+        self._asked.pop(number).hear(Error.from_problem(problem) if problem else None)
 
     def _receive(self) -> dict[str, Any] | None:
         head = self._read(frames.LENGTH_BYTES)
@@ -132,8 +127,7 @@ class JobCaller:
         self._job = job
         self._registry = registry
 
-    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
-        """Ask the server; see `webfoot.calling.Caller`."""
+    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Answers:
+        """Ask the server."""
         arguments = write_inputs(self._registry, name, inputs)
-        said = self._conversation.ask(self._job, name, arguments)
-        return (read_answered(frames.read_answered(message), inputs) for message in said)
+        return self._conversation.ask(self._job, name, arguments, inputs)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,18 +17,17 @@ from webfoot.database import Database
 from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.quantities import write_seconds
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, execute
-from webfoot.runners.nested import read_answered, write_inputs
+from webfoot.runners.nested import Answers, write_inputs
 from webfoot.runners.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
-    from webfoot.outcomes import Outcome
     from webfoot.registry import Registry
     from webfoot.results import Draft
-    from webfoot.runners import Answered, Calls
+    from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
     from webfoot.runners.slots import Slot
 
@@ -99,45 +97,31 @@ class _LoopCaller:
         self._loop = asyncio.get_running_loop()
         self._asked: set[Future[None]] = set()
 
-    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
+    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Answers:
         """Have the event loop make the calls."""
         arguments = write_inputs(self._registry, name, inputs)
-        heard: queue.SimpleQueue[Answered | Error | None] = queue.SimpleQueue()
-        asked = asyncio.run_coroutine_threadsafe(self._answer(name, arguments, heard), self._loop)
+        answers = Answers(inputs, lambda: self._stop(asked))
+        asking = self._ask(name, arguments, answers)
+        asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
         self._asked.add(asked)
-        return self._hear(heard, asked, inputs)
+        asked.add_done_callback(self._asked.discard)
+        return answers
 
-    def _hear(
-        self,
-        heard: queue.SimpleQueue[Answered | Error | None],
-        asked: Future[None],
-        inputs: Sequence[Mapping[str, Any]],
-    ) -> Iterator[Outcome]:
-        try:
-            while (answered := heard.get()) is not None:
-                if isinstance(answered, Error):
-                    raise answered
-                yield read_answered(answered, inputs)
-        finally:
-            asked.cancel()
-            self._asked.discard(asked)
+    def _stop(self, asked: Future[None]) -> None:
+        asked.cancel()
 
-    async def _answer(
-        self,
-        name: str,
-        arguments: Sequence[str],
-        heard: queue.SimpleQueue[Answered | Error | None],
-    ) -> None:
+    async def _ask(self, name: str, arguments: Sequence[str], answers: Answers) -> None:
         end: Error | None = RunCancelled("the calls were cancelled")
         try:
-            async with self._slot.waiting():
-                async for answered in self._calls.answers(name, arguments):
-                    heard.put(answered)
+            told = self._calls.answers(name, arguments)
+            async with self._slot.waiting(), contextlib.aclosing(told):
+                async for answered in told:
+                    answers.hear(answered)
             end = None
         except Error as error:
             end = error
         finally:
-            heard.put(end)
+            answers.hear(end)
 
     def close(self) -> None:
         """Stop the calls of a run that is given up."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import queue
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from webfoot.errors import Error
+from webfoot.errors import Error, RunCancelled
 from webfoot.outcomes import Outcome
 from webfoot.tables.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from webfoot.registry import Registry
     from webfoot.runners import Answered
@@ -33,10 +35,56 @@ def write_inputs(
         raise
 
 
-def read_answered(answered: Answered, inputs: Sequence[Mapping[str, Any]]) -> Outcome:
-    """What came of a call, with its table in memory."""
-    given = inputs[answered.index]
-    if answered.path is None:
-        error = Error.from_problem(answered.problem or {})
-        return Outcome(answered.index, given, error=error)
-    return Outcome(answered.index, given, Table.from_parquet(answered.path))
+class Answers(Iterator[Outcome]):
+    """What comes of calls that a run has made: a `webfoot.outcomes.Source`.
+
+    One thread hears of answers; another, the run's own, waits for them.
+
+    Args:
+        inputs: The inputs of the calls.
+        stop: Tells who makes the calls to stop.
+    """
+
+    def __init__(self, inputs: Sequence[Mapping[str, Any]], stop: Callable[[], None]) -> None:
+        self._left = dict(enumerate(inputs))
+        self._stop = stop
+        self._heard: queue.SimpleQueue[Answered | Error | None] = queue.SimpleQueue()
+        self._ended = self._cancelled = False
+        self._error: Error | None = None
+
+    def hear(self, said: Answered | Error | None) -> None:
+        """Take an answer; or why there will be no more; or None, when that was all."""
+        self._heard.put(said)
+
+    def __next__(self) -> Outcome:
+        while not (self._ended or self._cancelled):
+            said = self._heard.get()
+            if self._cancelled:
+                break
+            if said is None:
+                self._ended = True
+            elif isinstance(said, Error):
+                self._ended, self._error = True, said
+            else:
+                given = self._left.pop(said.index)
+                if said.path is None:
+                    return Outcome(said.index, given, error=Error.from_problem(said.problem or {}))
+                return Outcome(said.index, given, Table.from_parquet(said.path))
+        if self._error is not None:
+            raise self._error
+        if self._cancelled and self._left:
+            index = next(iter(self._left))
+            error = RunCancelled("the calls were cancelled before this one had an answer")
+            return Outcome(index, self._left.pop(index), error=error)
+        raise StopIteration
+
+    def ready(self) -> int:
+        """How many can be had without waiting."""
+        return max(self._heard.qsize() - 1, 0)
+
+    def cancel(self) -> None:
+        """Stop: what has not completed ends with the error `RunCancelled`."""
+        if not self._ended and not self._cancelled:
+            self._cancelled = True
+            self._heard.put(None)
+            self._stop()
