@@ -84,6 +84,40 @@ class Answer:
     waited_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Before:
+    """What the store has of a call before it runs: the newest result, and the newest failure."""
+
+    result: Result | None
+    failure: Failure | None = None
+
+    @property
+    def executions(self) -> int:
+        """How often the call has run."""
+        return max(entry.executions if entry else 0 for entry in (self.result, self.failure))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A run that is to be made.
+
+    Args:
+        job: What runs.
+        udf: The UDF, whose run it is called.
+        key: Under what its result is kept.
+        lifetime_s: How long that is fresh, in seconds.
+        lineage: What has led to it.
+        arguments: What its record says that it was given.
+    """
+
+    job: Job
+    udf: Udf
+    key: str
+    lifetime_s: float
+    lineage: Lineage
+    arguments: str = ""
+
+
 class _Flight:
     """One run under way, and how many wait for it."""
 
@@ -202,7 +236,7 @@ class Engine:
 
         async def make() -> Result:
             if isinstance(call, Fanout):
-                run = partial(self._make_fanout, udf, call, place, rerun=rerun)
+                run = partial(self._make_fanout, udf, call, place, rerun)
             else:
                 run = partial(self._run_udf, udf, call, place)
             return await self._claimed(call.key, run, ranged, began, rerun)
@@ -256,29 +290,42 @@ class Engine:
         entry = await self._store.find(key)
         return entry if isinstance(entry, Result) else None
 
-    async def _known(self, key: str, *, ranged: bool, since: float = -math.inf) -> Result | None:
-        """What answers a new request, if anything; a remembered failure is raised.
+    async def _known(self, key: str, *, ranged: bool) -> Result | None:
+        """What answers a new request, if anything; a remembered failure is raised."""
+        before = _Before(await self._find(key))
+        known = self._choose(before, ranged, -math.inf)
+        if known is None:
+            self._refuse(await self._look_closer(key, before), -math.inf)
+        return known
 
-        A failure has an entry of its own, so that it takes no result away from those who read it.
-        """
-        result = await self._find(key)
-        if result is not None and result.created > since:
-            if ranged and self._held(result.before):
-                return result.before
-            if self._usable(result, ranged=ranged):
-                self._unclaimed.pop(key, None)
-                return result
+    async def _look_closer(self, key: str, before: _Before) -> _Before:
+        # It has an entry of its own, so that it takes no result away from those who read it.
         failure = await self._store.find(_failure_key(key))
-        now = time.time()
+        return replace(before, failure=failure if isinstance(failure, Failure) else None)
+
+    def _choose(self, before: _Before, ranged: bool, since: float) -> Result | None:
+        """The result, made after `since`, that answers a new request."""
+        result = before.result
+        if result is None or result.created <= since:
+            return None
+        if ranged and self._held(result.before):
+            return result.before
+        if not self._usable(result, ranged=ranged):
+            return None
+        self._unclaimed.pop(result.key, None)
+        return result
+
+    def _refuse(self, before: _Before, since: float) -> None:
+        """Raise a failure that is remembered, newer than the result and than `since`."""
+        failure, result, now = before.failure, before.result, time.time()
         if (
-            isinstance(failure, Failure)
+            failure is not None
             and failure.fresh(now)
             # A clock that was set back must not prolong it.
             and failure.created < now + FAILURE_S
             and failure.created > max(since, result.created if result else since)
         ):
             raise Error.from_problem(failure.problem)
-        return None
 
     def _usable(self, result: Result, *, ranged: bool) -> bool:
         if not self._there(result):
@@ -330,27 +377,31 @@ class Engine:
     async def _claimed(
         self,
         key: str,
-        run: Callable[[], Awaitable[Result]],
+        run: Callable[[_Before], Awaitable[Result]],
         ranged: bool,
         began: float,
         rerun: bool,
     ) -> Result:
         """Run, unless another process has done so while this one waited for its turn."""
+        since = began if rerun else -math.inf
         try:
             async with self._store.claim(key):
-                since = began if rerun else -math.inf
-                known = await self._known(key, ranged=ranged, since=since)
-                if known is None:
-                    # Stale already, but made since this request was: it was waiting for that run.
-                    result = await self._find(key)
-                    if result is not None and result.created > began and self._there(result):
-                        known = result
-                return known or await run()
+                before = _Before(await self._find(key))
+                known = self._choose(before, ranged, since)
+                if known is not None:
+                    return known
+                before = await self._look_closer(key, before)
+                self._refuse(before, since)
+                result = before.result
+                # Stale already, but made since this request was: it was waiting for that run.
+                if result is not None and result.created > began and self._there(result):
+                    return result
+                return await run(before)
         except StorageFull:
             await self._store.relieve()
             raise
 
-    async def _run_udf(self, udf: Udf, call: Call, lineage: Lineage) -> Result:
+    async def _run_udf(self, udf: Udf, call: Call, lineage: Lineage, before: _Before) -> Result:
         options = udf.options
         job = UdfJob(
             udf=udf,
@@ -358,11 +409,11 @@ class Engine:
             timeout_s=options.timeout_s or self._settings.timeout,
             memory_bytes=options.memory_bytes or self._settings.memory,
         )
-        lifetime = self.lifetime(udf)
-        return await self._run(job, udf, call.key, lifetime, call.arguments, lineage)
+        plan = _Plan(job, udf, call.key, self.lifetime(udf), lineage, call.arguments)
+        return await self._run(plan, before)
 
     async def _make_fanout(
-        self, udf: Udf, fanout: Fanout, lineage: Lineage, *, rerun: bool
+        self, udf: Udf, fanout: Fanout, lineage: Lineage, rerun: bool, before: _Before
     ) -> Result:
         """Every input's call, then one table of their results."""
         with _about(udf):
@@ -380,7 +431,8 @@ class Engine:
         )
         lifetime = max(expires - time.time(), 0.0)
         told_of = f"{len(sources)} inputs"
-        return await self._run(job, udf, fanout.key, lifetime, told_of, lineage)
+        plan = _Plan(job, udf, fanout.key, lifetime, lineage, told_of)
+        return await self._run(plan, before)
 
     async def answers_below(
         self, udf: Udf, arguments: Sequence[str], lineage: Lineage
@@ -413,7 +465,9 @@ class Engine:
             async for number, answer in completed:
                 yield number, answer
 
-    async def _write_view(self, udf: Udf, key: str, result: Result, view: View) -> Result:
+    async def _write_view(
+        self, udf: Udf, key: str, result: Result, view: View, before: _Before
+    ) -> Result:
         # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
         blob = await self._store.open(result)
         if blob is None:
@@ -423,25 +477,23 @@ class Engine:
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
         # It calls nothing.
-        return await self._run(job, udf, key, math.inf, "", new_lineage(0, 0))
+        return await self._run(_Plan(job, udf, key, math.inf, new_lineage(0, 0)), before)
 
-    async def _run(
-        self, job: Job, udf: Udf, key: str, lifetime: float, arguments: str, lineage: Lineage
-    ) -> Result:
+    async def _run(self, plan: _Plan, before: _Before) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
+        job, key, lineage = plan.job, plan.key, plan.lineage
         extension = job.view.extension if isinstance(job, ViewJob) else "parquet"
         run = Run(
             id=run_records.new_id(),
-            udf=udf.name,
-            arguments=arguments,
+            udf=plan.udf.name,
+            arguments=plan.arguments,
             started=time.time(),
             seconds=0.0,
             trace=lineage.trace,
             parent=lineage.parent,
         )
         staged = self._store.stage(run.id, extension)
-        earlier, failure = await self._find(key), await self._store.find(_failure_key(key))
-        executions = 1 + max(entry.executions if entry else 0 for entry in (earlier, failure))
+        executions = 1 + before.executions
         try:
             calls = _RunCalls(self, self.registry, lineage, key, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
@@ -456,9 +508,9 @@ class Engine:
                 columns=draft.columns,
                 seconds=draft.seconds,
                 created=now,
-                expires=now + lifetime,
+                expires=now + plan.lifetime_s,
                 executions=executions,
-                before=self._replaced(earlier, draft.etag, now),
+                before=self._replaced(before.result, draft.etag, now),
                 failed=draft.failed,
             )
             await self._store.publish(result, staged)

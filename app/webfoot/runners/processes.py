@@ -172,6 +172,8 @@ class ProcessRunner:
         self._waiting_slots = Slots(workers * _WAITING_A_WORKER, queue)
         self._idle: list[_Worker] = []
         self._shared: list[_Worker] = []
+        # One at a time finds itself a place: else each of many would start a worker of its own.
+        self._sharing = asyncio.Lock()
         self._alive: set[_Worker] = set()
         self._registry: Registry | None = None
         self._loading: set[asyncio.Task[None]] = set()
@@ -269,18 +271,20 @@ class ProcessRunner:
 
     async def _take_shared(self, job: UdfJob, slot: Slot) -> _Worker:
         """A worker that runs such jobs already and has room, or an idle one."""
-        able = (
-            worker
-            for worker in self._shared
-            if worker.digest == job.code.digest and worker.jobs < SHARED_JOBS and not worker.worn
-        )
-        worker = next(able, None)
-        if worker is None:
-            worker = await self._take(job, slot)
-            self._shared.append(worker)
-        worker.jobs += 1
-        worker.most_jobs = max(worker.jobs, worker.most_jobs)
-        return worker
+        async with self._sharing:
+            able = (
+                worker
+                for worker in self._shared
+                if worker.digest == job.code.digest and worker.jobs < SHARED_JOBS
+                if not worker.worn
+            )
+            worker = next(able, None)
+            if worker is None:
+                worker = await self._take(job, slot)
+                self._shared.append(worker)
+            worker.jobs += 1
+            worker.most_jobs = max(worker.jobs, worker.most_jobs)
+            return worker
 
     def _leave_shared(self, worker: _Worker, answer: dict[str, Any] | None) -> None:
         worker.jobs -= 1
