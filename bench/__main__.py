@@ -14,6 +14,7 @@ from rich.console import Console
 from bench import (
     conformance,
     executions,
+    fanout,
     first_call,
     head_threshold,
     large,
@@ -36,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "first_call": first_call.run,
     "throughput": throughput.run,
     "large": large.run,
+    "fanout": fanout.run,
 }
 EXPERIMENTS: dict[str, Callable[[Options], Report]] = {"head_threshold": head_threshold.run}
 """Run by name only: they settle a number of the design, and hold no promise."""

@@ -16,6 +16,7 @@ class Memory:
         server_start: MB of the process that answers requests, at the start.
         server_peak: The most it had.
         worker_peak: The most MB any process it started had.
+        most_workers: The most processes of its own that it had at once.
     """
 
     def __init__(self, pid: int, port: int, *, every_s: float = 0.02) -> None:
@@ -26,6 +27,7 @@ class Memory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.server_start = self.server_peak = _megabytes(self._server)
         self.worker_peak = 0.0
+        self.most_workers = 0
 
     @property
     def growth(self) -> float:
@@ -43,9 +45,10 @@ class Memory:
     def _watch(self) -> None:
         while not self._done.wait(self._every_s):
             self.server_peak = max(self.server_peak, _megabytes(self._server))
-            for process in self._family.children(recursive=True):
-                if process.pid != self._server.pid:
-                    self.worker_peak = max(self.worker_peak, _megabytes(process))
+            family = self._family.children(recursive=True)
+            workers = [process for process in family if process.pid != self._server.pid]
+            self.worker_peak = max(self.worker_peak, *map(_megabytes, workers), 0.0)
+            self.most_workers = max(self.most_workers, len(workers))
 
 
 def listener(family: psutil.Process, port: int) -> psutil.Process:

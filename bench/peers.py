@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -29,7 +30,7 @@ from bench.processes import (
 from bench.udfs._data import readings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
 VENV = ROOT / ".webfoot" / "bench-venv"
@@ -148,14 +149,14 @@ def nginx(files: Path) -> Iterator[Peer]:
             yield Peer(f"http://{HOST}:{port}", child.pid)
 
 
-def installed(program: str, *packages: str) -> Path:
-    """A program of the peers' environment; its packages are installed when it is missing."""
-    path = VENV / "bin" / program
+def installed(program: str, *packages: str, home: Path = VENV) -> Path:
+    """A program of a peers' environment; its packages are installed when it is missing."""
+    path = home / "bin" / program
     if path.exists():
         return path
-    if not (VENV / "bin" / "pip").exists():
-        venv.create(VENV, with_pip=True)
-    command: list[str | Path] = [VENV / "bin" / "pip", "install", "--quiet", *packages]
+    if not (home / "bin" / "pip").exists():
+        venv.create(home, with_pip=True)
+    command: list[str | Path] = [home / "bin" / "pip", "install", "--quiet", *packages]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not path.exists():
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -204,6 +205,40 @@ def fused(*, env: Mapping[str, str], cache: str = "0s") -> Iterator[Peer]:
             wait_for(child, f"http://{HOST}:{port}/health")
             # The first request makes an interpreter for the code, which is no part of a query.
             wait_for(child, f"http://{HOST}:{port}/counted.parquet?token=warm-up")
+            yield Peer(f"http://{HOST}:{port}", child.pid)
+
+
+def python_for(packages: Sequence[str]) -> Path:
+    """The interpreter of an environment that has one peer, the first of `packages`.
+
+    Args:
+        packages: What to install when it is missing; the first, `NAME==VERSION`, comes with a
+            program of that name. None: this very environment will do.
+    """
+    if not packages:
+        return Path(sys.executable)
+    name = packages[0].partition("==")[0]
+    home = VENV.with_name(f"{VENV.name}-{name}")
+    return installed(name, *packages, home=home).with_name("python")
+
+
+@contextlib.contextmanager
+def fanning_out(module: str, python: Path) -> Iterator[Peer]:
+    """Run a module of `bench/fanout_peers` with an interpreter of its own."""
+    port = free_port()
+    # Theirs to fill; a short path, for Ray's sockets. What they leave running may still write.
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as home:
+        env = {
+            "HOME": home,
+            "TMPDIR": home,
+            "PYTHONPATH": str(ROOT),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        }
+        command = [python, "-m", f"bench.fanout_peers.{module}", str(port)]
+        with running(command, env=env) as child:
+            wait_for(child, f"http://{HOST}:{port}/")
             yield Peer(f"http://{HOST}:{port}", child.pid)
 
 

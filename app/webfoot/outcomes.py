@@ -329,5 +329,6 @@ def _make_bar(text: str, total: int, done: int) -> tqdm[Any]:
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm  # noqa: PLC0415  # for who waits for many results
     # Where nobody watches, in a log or a pipe, a bar is noise.
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    ipython = sys.modules.get("IPython")
+    watched = sys.stderr.isatty() or (ipython is not None and ipython.get_ipython() is not None)
     return tqdm(total=total, initial=done, desc=text, unit="input", disable=not watched)

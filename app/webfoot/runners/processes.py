@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from webfoot.sources import Code
 
 # A worker is replaced after this many runs: libraries leak.
-_RUNS_A_WORKER = 1000
+_RUNS_A_WORKER = 10_000
 # A worker that still holds this much after a run is replaced too.
 _KEPT_BYTES = 500_000_000
 # How often a run's memory is looked at. Children are looked for less often: it costs milliseconds.
