@@ -271,6 +271,28 @@ def test_no_inputs_are_no_rows(server: Server) -> None:
     assert said["detail"] == "there are no inputs; send one or more"
 
 
+def test_combinations_are_counted_before_they_are_made(server: Server) -> None:
+    values = "&".join(f"n={n}&tag={n}&fail={n}" for n in range(300))
+    answer = httpx.get(f"{server.url}/udfs/rows.csv?_each=n,tag,fail&{values}")
+    said = problem(answer, 422)["detail"]
+    assert said.startswith("27000000 inputs are more than one request may have, which is 10000")
+
+
+def test_ten_thousand_inputs_leave_room_for_others(server: Server) -> None:
+    """While one request with as many inputs as there may be is read, another is answered."""
+    inputs = [{"n": "x", "tag": str(n)} for n in range(10_000)]
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(post, server, "rows", inputs)
+        answers = 0
+        while not large.done():
+            assert httpx.get(f"{server.url}/healthz").status_code == 200
+            answers += 1
+    assert answers > 2
+    said = problem(large.result(), 422)
+    assert said["detail"].endswith("; 9999 more inputs are wrong")
+    assert len(said["errors"]) == 100
+
+
 def test_an_unknown_udf_has_no_fan_out(server: Server) -> None:
     assert problem(post(server, "rosw", [{}]), 404)["code"] == "udf-not-found"
 

@@ -26,7 +26,14 @@ from webfoot.errors import (
     ServerBusy,
     StorageFull,
 )
-from webfoot.fanout import WAITING_AT_ONCE, Circles, as_completed, collect, make_fanout
+from webfoot.fanout import (
+    MOST_INPUTS,
+    WAITING_AT_ONCE,
+    Circles,
+    as_completed,
+    collect,
+    make_fanout,
+)
 from webfoot.lineage import new_lineage
 from webfoot.results import Call, Failure, Fanout, Result, digest
 from webfoot.runners import Answered
@@ -45,6 +52,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from webfoot.definition import Udf
+    from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
     from webfoot.results import Question
@@ -183,16 +191,9 @@ class Engine:
         with _about(udf):
             return Call(udf.name, udf.version, udf.parameters.from_text(query))
 
-    def fanout(
-        self,
-        udf: Udf,
-        inputs: Sequence[Callable[[], str]],
-        names: Sequence[str],
-        *,
-        partial: bool,
-    ) -> Fanout:
+    def fanout(self, udf: Udf, inputs: Inputs) -> Fanout:
         """The fan-out that many inputs make; see `make_fanout`."""
-        return make_fanout(udf, inputs, names, partial=partial, most=self._settings.calls)
+        return make_fanout(udf, inputs, min(MOST_INPUTS, self._settings.calls))
 
     def lifetime(self, udf: Udf) -> float:
         """How long results of `udf` are fresh, in seconds."""

@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from webfoot.errors import Error, FanoutLimit, InvalidParameters, input_failed
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         AsyncIterator,
         Awaitable,
         Callable,
+        Iterable,
         Iterator,
         Sequence,
     )
@@ -30,42 +32,52 @@ if TYPE_CHECKING:
 
 # How many calls of one fan-out are under way if they only wait.
 WAITING_AT_ONCE = 64
+# A thousand inputs take the server some hundredths of a second to read, and a megabyte to hold.
+MOST_INPUTS = 10_000
 # Of inputs that are wrong, so many are told; the others are counted.
 _MOST_TOLD = 100
 _Item = TypeVar("_Item")
 
 
-def make_fanout(
-    udf: Udf,
-    inputs: Sequence[Callable[[], str]],
-    names: Sequence[str],
-    *,
-    partial: bool,
-    most: int,
-) -> Fanout:
+@dataclass(frozen=True)
+class Inputs:
+    """What a fan-out is made from.
+
+    Args:
+        arguments: For each input: gives canonical arguments, or raises why there are none.
+        count: How many they are, known before any is looked at.
+        names: The parameters to tell beside the rows.
+        partial: Whether inputs may fail.
+    """
+
+    arguments: Iterable[Callable[[], str]]
+    count: int
+    names: Sequence[str]
+    partial: bool
+
+
+def make_fanout(udf: Udf, inputs: Inputs, most: int) -> Fanout:
     """The fan-out that many inputs make.
 
     Args:
         udf: The UDF.
-        inputs: Each gives canonical arguments, or raises why there are none.
-        names: The parameters to tell beside the rows.
-        partial: Whether inputs may fail.
-        most: How many inputs there may be.
+        inputs: The inputs.
+        most: How many there may be.
 
     Raises:
-        InvalidParameters: If there are none, or too many; or, unless `partial`, if one makes no
+        InvalidParameters: If there are none, or too many; or, unless partial, if one makes no
             call: its records say which.
     """
-    if not inputs:
+    if not inputs.count:
         raise InvalidParameters("there are no inputs; send one or more")
-    if len(inputs) > most:
+    if inputs.count > most:
         raise InvalidParameters(
-            f"{len(inputs)} inputs are more than one request may have, which is {most}; send them"
-            " in parts, or raise WEBFOOT_CALLS"
+            f"{inputs.count} inputs are more than one request may have, which is {most}; send them"
+            " in parts"
         )
-    read = [_read(udf, arguments) for arguments in inputs]
+    read = [_read(udf, arguments) for arguments in inputs.arguments]
     wrong = [(index, item.error) for index, item in enumerate(read) if isinstance(item, Refused)]
-    if wrong and not partial:
+    if wrong and not inputs.partial:
         index, first = wrong[0]
         more = f"; {len(wrong) - 1} more inputs are wrong" if len(wrong) > 1 else ""
         told = wrong[:_MOST_TOLD]
@@ -73,7 +85,7 @@ def make_fanout(
         error = InvalidParameters(f"input {index}: {first.detail}{more}", errors=faults)
         error.udf = udf.name
         raise error
-    return Fanout(udf.name, udf.version, tuple(read), tuple(names), partial)
+    return Fanout(udf.name, udf.version, tuple(read), tuple(inputs.names), inputs.partial)
 
 
 def _read(udf: Udf, arguments: Callable[[], str]) -> Call | Refused:

@@ -16,6 +16,7 @@ import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -144,7 +145,7 @@ class DataEndpoint:
             if request.method == "HEAD":
                 return await self._head(request)
             if request.method == "GET":
-                return await self._get(request, self._understand(request), receive)
+                return await self._get(request, await self._understand(request), receive)
             return await self._map(request, receive)
         except ClientGone:
             return None
@@ -191,7 +192,7 @@ class DataEndpoint:
             lines += [error.traceback or "", self._engine.runs.log(error.run or "")]
         _log.warning("\n".join(line.rstrip() for line in lines if line))
 
-    def _understand(self, request: Request) -> _Asked:
+    async def _understand(self, request: Request) -> _Asked:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
         registry = self._engine.registry
         if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
@@ -205,19 +206,18 @@ class DataEndpoint:
             own, others = split_query(request.query)
             options, own = take_options(own)
             view = read_view(request.extension, own)
-            call: Question
             if options:
-                call = from_query(self._engine, udf, options, others)
-            else:
-                call = self._engine.call(udf, others)
-            asked = _Asked(udf, call, view)
+                # On a thread, and forgotten: it may be thousands of calls.
+                read = partial(from_query, self._engine, udf, options, others)
+                return _Asked(udf, await asyncio.to_thread(read), view)
+            asked = _Asked(udf, self._engine.call(udf, others), view)
             if len(request.query) <= _MOST_REMEMBERED_BYTES:
                 self._understood[key] = asked
         return asked
 
     async def _head(self, request: Request) -> Reply:
         try:
-            asked = self._understand(request)
+            asked = await self._understand(request)
             found = await self._peek(asked, request.headers)
         except (UdfNotFound, UnsupportedFormat):
             raise
@@ -264,7 +264,8 @@ class DataEndpoint:
         view = read_view(extension, own)
         media_type = request.headers.get("content-type", "").split(";")[0].strip()
         body = await read_body(receive, MOST_BODY_BYTES)
-        fanout = from_body(self._engine, udf, options, media_type, body)
+        read = partial(from_body, self._engine, udf, options, media_type, body)
+        fanout = await asyncio.to_thread(read)
         return await self._get(request, _Asked(udf, fanout, view), receive)
 
     async def _get(self, request: Request, asked: _Asked, receive: Receive) -> Reply | File:

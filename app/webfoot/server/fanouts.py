@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import InvalidParameters
+from webfoot.fanout import Inputs
 from webfoot.tables.records import read_records
 from webfoot.views import MEDIA_TYPES
 
@@ -69,11 +71,12 @@ def from_query(engine: Engine, udf: Udf, options: Mapping[str, str], pairs: Pair
             raise _refuse("_each", f"add a value, {name}=…, for each call", name)
     values = [[pair for pair in pairs if pair[0] == name] for name in names]
     others = [pair for pair in pairs if pair[0] not in names]
-    inputs = [
+    arguments = (
         partial(udf.parameters.from_text, [*others, *chosen])
         for chosen in itertools.product(*values)
-    ]
-    return engine.fanout(udf, inputs, names, partial="_partial" in options)
+    )
+    count = math.prod(map(len, values))
+    return engine.fanout(udf, Inputs(arguments, count, names, "_partial" in options))
 
 
 def from_body(
@@ -95,9 +98,9 @@ def from_body(
         raise _refuse("_each", "is for GET; a POST has its inputs in the body", options["_each"])
     records = _read_body(media_type, body)
     names = list(dict.fromkeys(name for record in records for name in record))
-    inputs = [partial(udf.parameters.from_values, record) for record in records]
+    arguments = (partial(udf.parameters.from_values, record) for record in records)
     known = [name for name in names if name in udf.parameters]
-    return engine.fanout(udf, inputs, known, partial="_partial" in options)
+    return engine.fanout(udf, Inputs(arguments, len(records), known, "_partial" in options))
 
 
 def _read_body(media_type: str, body: bytes) -> Sequence[Mapping[str, Any]]:
