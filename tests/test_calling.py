@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 UDFS = """
-    import os, threading, time, asyncio
+    import asyncio, datetime, os, threading, time
     from concurrent.futures import ThreadPoolExecutor
     import webfoot
+    import webfoot.errors
     from webfoot import udf
     from ._count import count
 
@@ -95,6 +96,59 @@ UDFS = """
     @udf
     def wrongly():
         return webfoot.run("leaf", m=1)
+
+    @udf
+    def gives_up(n: int):
+        if n == 1:
+            raise webfoot.errors.RunCancelled("not today")
+        return [{"n2": n}]
+
+    @udf
+    def trusting():
+        return webfoot.map("gives_up", [0, 1, 2], over="n")
+
+    @udf(cache=0)
+    def counted(n: int, tag: str):
+        count(f"counted {tag} {n}")
+        return [{"at": time.time_ns()}]
+
+    @udf(waits=True)
+    def waits_with_threads():
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(webfoot.run, "leaf", n=1).result()
+
+    @udf
+    def odd_error():
+        raise webfoot.InvalidParameters("bad day", errors=[{"value": datetime.date(2024, 1, 1)}])
+
+    @udf(waits=True)
+    def odd_error_beside_others():
+        raise webfoot.InvalidParameters("bad day", errors=[{"value": datetime.date(2024, 1, 1)}])
+
+    @udf(waits=True)
+    def changes():
+        os.environ["LEFT"] = "1"
+        os.chdir("/")
+        return [{"pid": os.getpid()}]
+
+    @udf(cache=0)
+    def looks():
+        return [{"left": os.environ.get("LEFT"), "root": os.getcwd() == "/"}]
+
+    @udf(cache=0)
+    def says_nonsense():
+        import socket, struct, json
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                channel = socket.socket(fileno=os.dup(int(name)))
+                body = json.dumps({"job": 1}).encode()
+                for job in range(50):
+                    body = json.dumps({"job": job}).encode()
+                    channel.sendall(struct.pack("!I", len(body)) + body)
+            except OSError:
+                pass
+        time.sleep(1)
+        return [{"n": 1}]
 
     @udf
     def unknown():
@@ -221,6 +275,20 @@ def test_an_input_that_fails_is_named_by_index_and_input(any_server: Server) -> 
     assert failure["problem"]["code"] == "udf-failed"
 
 
+def test_whatever_fails_an_input_fails_a_map_that_is_not_partial(any_server: Server) -> None:
+    (problem,) = get(any_server, "trusting.json", status=503)
+    assert problem["code"] == "run-cancelled"
+    assert "gives_up: input 1 of 3 (n=1): not today" in str(problem["detail"])
+
+
+def test_inputs_that_are_the_same_call_have_the_same_answer(any_server: Server) -> None:
+    tag = any_server.url[-5:]
+    rows = get(any_server, f"counted.json?_each=n&n=1&n=2&n=1&n=1&tag={tag}")
+    assert [row["n"] for row in rows] == [1, 2, 1, 1]
+    assert len({row["at"] for row in rows if row["n"] == 1}) == 1
+    assert any_server.executions(f"counted {tag} 1") == 1
+
+
 def test_failures_may_be_allowed_and_looked_at(any_server: Server) -> None:
     ((row),) = get(any_server, "lenient.json")
     assert (row["n"], row["said"]) == (1, "ValueError: no leaf 6")
@@ -264,6 +332,33 @@ def test_a_call_that_waits_for_itself_is_refused(any_server: Server) -> None:
 def test_threads_of_a_run_may_call_at_the_same_time(server: Server) -> None:
     assert get(server, "from_threads.json?tag=threads") == [{"n": 14}]
     assert [server.executions(f"leaf threads {n}") for n in range(4)] == [1] * 4
+
+
+def test_threads_of_runs_that_share_a_process_are_told_that_they_cannot_call(
+    server: Server,
+) -> None:
+    (problem,) = get(server, "waits_with_threads.json", status=500)
+    assert problem["code"] == "udf-failed"
+    assert "copy_context" in str(problem["detail"])
+
+
+@pytest.mark.parametrize("name", ["odd_error", "odd_error_beside_others"])
+def test_an_error_may_hold_what_json_has_no_word_for(server: Server, name: str) -> None:
+    (problem,) = get(server, f"{name}.json", status=422)
+    assert (problem["detail"], problem["errors"]) == ("bad day", [{"value": "2024-01-01"}])
+
+
+def test_what_runs_that_wait_change_no_run_alone_meets(server: Server) -> None:
+    get(server, "changes.json")
+    for _ in range(4):
+        assert get(server, "looks.json") == [{"left": None, "root": False}]
+
+
+def test_a_run_that_answers_in_its_workers_place_harms_only_itself(server: Server) -> None:
+    for _ in range(3):
+        (problem,) = get(server, "says_nonsense.json", status=500)
+        assert problem["code"] == "udf-crashed"
+    assert get(server, "one.json?n=77") == [{"square": 5929}]
 
 
 def test_asynchronous_udfs_call_on_threads(any_server: Server) -> None:
@@ -370,4 +465,8 @@ def test_a_request_may_lead_to_so_many_calls(tmp_path: Path) -> None:
         assert "is 12" in str(problem["detail"])
         (problem,) = get(server, "deep.json?levels=4", status=500)
         assert "more than 3 deep" in str(problem["detail"])
+        # It says nothing of the calls on the way.
         assert get(server, "deep.json?levels=3") == [{"n": 3}]
+        (problem,) = get(server, "deep.json?_each=levels&levels=9", status=500)
+        assert problem["code"] == "fanout-limit"
+        assert get(server, "deep.json?levels=2") == [{"n": 2}]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -352,6 +354,39 @@ def test_no_cache_runs_every_input_again(server: Server) -> None:
     for _ in range(2):
         post(server, "rows", inputs, **{"cache-control": "no-cache"})
     assert [server.executions(f"rows again {n} a") for n in (1, 2)] == [2, 2]
+
+
+def test_no_cache_does_not_join_a_fan_out_that_takes_old_results(server: Server) -> None:
+    inputs = [{"n": n, "tag": "joined"} for n in range(40)]
+    post(server, "rows", inputs[:20])
+    with ThreadPoolExecutor(2) as pool:
+        plain = pool.submit(post, server, "rows", inputs)
+        anew = pool.submit(post, server, "rows", inputs, **{"cache-control": "no-cache"})
+        assert plain.result().content == anew.result().content
+    assert [server.executions(f"rows joined {n} a") for n in range(20)] == [2] * 20
+
+
+def test_a_failing_fan_out_is_in_the_servers_log(server: Server) -> None:
+    post(server, "rows", [{"n": 2, "fail": 2, "tag": "logged"}])
+    said = "rows: input 0 of 1 (n=2, fail=2, tag='logged'): ValueError: no 2"
+    assert said in server.printed()
+
+
+def test_results_that_were_stored_long_ago_are_not_evicted_before_they_are_joined(
+    tmp_path: Any,
+) -> None:
+    folder = write_udfs(tmp_path, _count=COUNT, fan=UDFS)
+    with serve(folder, "--store-size", "3MB") as server:
+        inputs = [{"n": 100_000 + n} for n in range(10)]
+        for given in inputs:
+            post(server, "rows", [given])
+        time.sleep(1.1)  # What is in use is noted once a second.
+        for path in (server.store / "objects").glob("*/*"):
+            os.utime(path, (time.time() - 300,) * 2)
+        answer = post(server, "rows", [*inputs, *({"n": 100_100 + n} for n in range(20))])
+        assert table(answer).num_rows == sum(100_000 + n for n in range(10)) + sum(
+            100_100 + n for n in range(20)
+        )
 
 
 def test_a_thousand_inputs_of_which_three_fail(server: Server) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(webfoot.__file__).parent
 # From the bottom up; a module may import its own layer and those below it. A name stands for all
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
-    {"errors", "files", "lineage", "literals", "quantities", "results", "settings", "unreadable"},
+    {"errors", "files", "literals", "quantities", "results", "settings", "unreadable"},
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
     {
@@ -28,7 +28,7 @@ LAYERS = [
         *("runners", "runs", "snippets", "spreadsheets", "store", "tables", "templating", "texts"),
         *("tiling", "views"),
     },
-    {"engine", "fanout"},
+    {"engine", "fanout", "lineage"},
     {"assembly", "probe", "reload"},
     {"server"},
     {"aws", "cli", "in_process"},

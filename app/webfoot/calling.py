@@ -13,13 +13,13 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from webfoot.definition import definition_of
-from webfoot.errors import RunCancelled, input_failed
+from webfoot.errors import input_failed
 from webfoot.outcomes import Outcome, Results, Source, read_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from webfoot.errors import FanoutFailed
+    from webfoot.errors import Error
     from webfoot.tables.table import Table
 
 
@@ -105,13 +105,14 @@ class _Strict(Iterator[Outcome]):
         self._source = source
         self._name = name
         self._among = among
-        self._failed: FanoutFailed | None = None
+        self._failed: Error | None = None
+        self._cancelled = False
 
     def __next__(self) -> Outcome:
         if self._failed is not None:
             raise self._failed
         outcome = next(self._source)
-        if outcome.error is None or isinstance(outcome.error, RunCancelled):
+        if outcome.error is None or self._cancelled:
             return outcome
         self._source.cancel()
         failed = input_failed(outcome.index, outcome.input, outcome.error, among=self._among)
@@ -125,6 +126,7 @@ class _Strict(Iterator[Outcome]):
 
     def cancel(self) -> None:
         """Stop."""
+        self._cancelled = True
         self._source.cancel()
 
 

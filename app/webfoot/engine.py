@@ -233,19 +233,36 @@ class Engine:
         known = None if rerun else await self.stored(call, ranged=ranged)
         if known is not None:
             return Answer(known)
-        place = lineage or new_lineage(self._settings.calls, self._settings.depth)
+        place = lineage or self._root()
+        # A fan-out of results that must all be new is no other that may take old ones, even if that
+        # one is made later.
+        anew = rerun and isinstance(call, Fanout)
+        flight, since = (f"{call.key} anew", math.inf) if anew else (call.key, began)
+        own = False
 
         async def make() -> Result:
+            nonlocal own
+            own = True
             if isinstance(call, Fanout):
                 run = partial(self._make_fanout, udf, call, place, rerun)
             else:
                 run = partial(self._run_udf, udf, call, place)
-            return await self._claimed(call.key, run, ranged, began, rerun)
+            return await self._claimed(call.key, run, ranged, since, rerun)
 
         with self._circles.waiting(place.key, call.key, udf.name):
             # Who asks through a fan-out does not try again.
-            result = await self._join(call.key, make, 0.0 if lineage else LINGER_S)
+            linger_s = 0.0 if lineage else LINGER_S
+            try:
+                result = await self._join(flight, make, linger_s)
+            except FanoutLimit:
+                if own:
+                    raise
+                # That was the limit of who had asked first: this one has its own.
+                result = await self._join(flight, make, linger_s)
         return Answer(result, ran=True, waited_s=time.time() - began)
+
+    def _root(self) -> Lineage:
+        return new_lineage(self.registry, self._settings.calls, self._settings.depth)
 
     async def latest(self, call: Question) -> Result | None:
         """The newest result of a call, fresh or not; None if there is none."""
@@ -420,8 +437,16 @@ class Engine:
         with _about(udf):
             below = lineage.below(fanout.key)
             below.budget.take(len(fanout.calls))
+            kept: list[Result] = []
             async with aclosing(self._ask_all(udf, fanout.calls, below, rerun)) as told:
-                sources, expires = await collect(fanout, told, self._store.local_path, FAILURE_S)
+                keep = partial(self._keep, kept)
+                sources, expires = await collect(fanout, told, keep, FAILURE_S)
+            # Those that came first may have been evicted while the last ones ran.
+            if not all([await self._store.keep(result) for result in kept]):
+                raise ServerBusy(
+                    "results were evicted before they could be put together; try again, or make the"
+                    " store larger"
+                )
         job = StitchJob(
             udf=udf,
             sources=tuple(sources),
@@ -435,6 +460,12 @@ class Engine:
         plan = _Plan(job, udf, fanout.key, lifetime, lineage, told_of)
         return await self._run(plan, before)
 
+    async def _keep(self, kept: list[Result], result: Result) -> Path:
+        """The file of a result, noted as in use and in `kept`."""
+        kept.append(result)
+        await self._store.keep(result)
+        return await self._store.local_path(result)
+
     async def answers_below(
         self, udf: Udf, arguments: Sequence[str], lineage: Lineage
     ) -> AsyncGenerator[Answered]:
@@ -447,24 +478,33 @@ class Engine:
                     problem = answer.problem() | {"traceback": answer.traceback}
                     yield Answered(number, problem=problem)
                 else:
+                    await self._store.keep(answer)
                     yield Answered(number, await self._store.local_path(answer))
 
     async def _ask_all(
         self, udf: Udf, calls: Sequence[Call], lineage: Lineage, rerun: bool
     ) -> AsyncGenerator[tuple[int, Result | Error]]:
-        """Ask for the results of many calls; they come as they complete."""
+        """Ask for the results of many calls; they come as they complete.
 
-        async def ask(number: int) -> Result | Error:
+        Calls that are the same are asked for once, so that they have the same answer.
+        """
+        places: dict[Call, list[int]] = {}
+        for number, call in enumerate(calls):
+            places.setdefault(call, []).append(number)
+        distinct = list(places)
+
+        async def ask(which: int) -> Result | Error:
             try:
-                asked = self.result(udf, calls[number], rerun=rerun, lineage=lineage)
+                asked = self.result(udf, distinct[which], rerun=rerun, lineage=lineage)
                 return (await asked).result
             except Error as error:
                 return error
 
         busy = WAITING_AT_ONCE if udf.options.waits else self._settings.workers + 2
-        async with aclosing(as_completed(ask, len(calls), busy)) as completed:
-            async for number, answer in completed:
-                yield number, answer
+        async with aclosing(as_completed(ask, len(distinct), busy)) as completed:
+            async for which, answer in completed:
+                for number in places[distinct[which]]:
+                    yield number, answer
 
     async def _write_view(
         self, udf: Udf, key: str, result: Result, view: View, before: _Before
@@ -477,8 +517,7 @@ class Engine:
         source = await self._store.local_path(result)
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
-        # It calls nothing.
-        return await self._run(_Plan(job, udf, key, math.inf, new_lineage(0, 0)), before)
+        return await self._run(_Plan(job, udf, key, math.inf, self._root()), before)
 
     async def _run(self, plan: _Plan, before: _Before) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
@@ -496,7 +535,7 @@ class Engine:
         staged = self._store.stage(run.id, extension)
         executions = 1 + before.executions
         try:
-            calls = _RunCalls(self, self.registry, lineage, key, run.id)
+            calls = _RunCalls(self, lineage, key, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
             now = time.time()
             result = Result(
@@ -554,25 +593,22 @@ class _RunCalls:
 
     Args:
         engine: Answers them.
-        registry: The UDFs of the snapshot that the run is of.
         lineage: What has led to the run.
         key: The key of its call.
         run: Its id.
     """
 
-    def __init__(
-        self, engine: Engine, registry: Registry, lineage: Lineage, key: str, run: str
-    ) -> None:
+    def __init__(self, engine: Engine, lineage: Lineage, key: str, run: str) -> None:
         self.depth = lineage.depth
         self._engine = engine
-        self._registry = registry
         self._lineage = lineage
         self._key = key
         self._run = run
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
         """Ask the engine."""
-        found, below = self._registry.find(udf), self._lineage.below(self._key, self._run)
+        below = self._lineage.below(self._key, self._run)
+        found = below.registry.find(udf)
         async with aclosing(self._engine.answers_below(found, arguments, below)) as answers:
             async for answered in answers:
                 yield answered

@@ -26,8 +26,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from webfoot.quantities import shorten
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+# Of an input, so much is told in a message.
+_MOST_TOLD = 1000
 
 
 class Error(Exception):
@@ -263,8 +268,10 @@ class UdfTimeout(RunError):
         return cls(detail, timeout_s=fields.get("timeout_s", 0))
 
 
-def input_failed(index: int, given: Mapping[str, Any], error: Error, *, among: int) -> FanoutFailed:
-    """What a fan-out fails with when one of its inputs does.
+def input_failed(index: int, given: Mapping[str, Any], error: Error, *, among: int) -> Error:
+    """What a fan-out fails with when one of its inputs does: `FanoutFailed`.
+
+    What was no fault of the input stays what it is, so that it is tried again, or not remembered.
 
     Args:
         index: The input's place, from 0.
@@ -272,11 +279,14 @@ def input_failed(index: int, given: Mapping[str, Any], error: Error, *, among: i
         error: Why it failed.
         among: How many inputs there are.
     """
-    text = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    text = shorten(", ".join(f"{name}={value!r}" for name, value in given.items()), _MOST_TOLD)
+    where = f"input {index} of {among} ({text})"
+    if isinstance(error, FanoutLimit | RunCancelled | ServerBusy | StorageFull):
+        own = {"detail": f"{where}: {error.detail}", "udf": None, "run": None}
+        return Error.from_problem(error.problem() | own)
     failure = {"index": index, "input": dict(given), "problem": error.problem()}
     return FanoutFailed(
-        f"input {index} of {among} ({text}): {error.detail}; allow partial results to have the"
-        " others",
+        f"{where}: {error.detail}; allow partial results to have the others",
         failures=[failure],
     )
 

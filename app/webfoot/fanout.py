@@ -132,7 +132,9 @@ async def collect(
         else:
             given = json.loads(arguments)
             shown = {name: given[name] for name in fanout.names}
-            raise input_failed(number, shown, answer, among=len(sources))
+            failed = input_failed(number, shown, answer, among=len(sources))
+            failed.run, failed.traceback = answer.run, answer.traceback
+            raise failed
     return sources, expires
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 ADDRESS = "http://localhost"
 # Of a body, so that what nobody reads is not made.
 _PIECES_AHEAD = 4
+# Threads that call at the same time get the same server.
+_STARTING = threading.Lock()
 
 
 class Host:
@@ -83,7 +85,6 @@ class _Calls:
         return Fanout(Connection(http, 0), path, inputs, concurrency=1)
 
 
-@cache
 def caller() -> _Calls:
     """Makes the calls of `webfoot.run` and `webfoot.map` outside a server.
 
@@ -98,6 +99,12 @@ def caller() -> _Calls:
             f"outside a server, UDFs are those of the folder {folder}/, and there is none; go where"
             " it is, or name it in WEBFOOT_FOLDER"
         )
+    with _STARTING:
+        return _calls(folder)
+
+
+@cache
+def _calls(folder: Path) -> _Calls:
     return _Calls(Host(folder))
 
 

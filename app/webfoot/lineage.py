@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from webfoot.errors import FanoutLimit
+
+if TYPE_CHECKING:
+    from webfoot.registry import Registry
 
 
 class Budget:
@@ -42,6 +46,7 @@ class Lineage:
     Args:
         trace: The id of them all.
         budget: How many more there may be.
+        registry: The UDFs that they may call: those of the code as it was when the request came.
         most_depth: How deep they may go.
         depth: How deep this one is; 0 for the request's own.
         parent: The run that makes it.
@@ -50,6 +55,7 @@ class Lineage:
 
     trace: str
     budget: Budget
+    registry: Registry
     most_depth: int
     depth: int = 0
     parent: str | None = None
@@ -69,11 +75,12 @@ class Lineage:
         return replace(self, depth=self.depth + 1, parent=run or self.parent, key=key)
 
 
-def new_lineage(calls: int, depth: int) -> Lineage:
+def new_lineage(registry: Registry, calls: int, depth: int) -> Lineage:
     """The place of a request's own call.
 
     Args:
+        registry: The UDFs that it may lead to.
         calls: How many calls it may lead to.
         depth: How deep they may go.
     """
-    return Lineage(secrets.token_hex(16), Budget(calls), depth)
+    return Lineage(secrets.token_hex(16), Budget(calls), registry, depth)

@@ -1,9 +1,8 @@
 """Fan-outs over a plain process pool of two, which is there already when it is asked.
 
 `bare` sends small tables by pickle and keeps nothing; what is known to wait, it runs on threads.
-`kept` does what Webfoot does: it writes each
-table to a Parquet file of its own, for whoever asks for one of them later, and all to one file,
-with the input as columns and a row group for each.
+`kept` does what Webfoot does: it writes each table to a Parquet file of its own, for whoever asks
+for one of them later, and all to one file, with the input as columns and a row group for each.
 """
 
 from __future__ import annotations

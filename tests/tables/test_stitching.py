@@ -181,3 +181,71 @@ def test_where_a_geometry_is_survives_if_all_say_the_same(tmp_path: Path) -> Non
     table = pa.table({"a": [b"x"]}).replace_schema_metadata(geo)
     found = stitched(tmp_path, parts_of(tmp_path, ({}, table), ({}, table)))
     assert found.schema.metadata[b"geo"] == geo[b"geo"]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (
+            [datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 2, 3, tzinfo=datetime.UTC)],
+            ['"2024-01-01"', '"2024-01-02 03:00:00+00:00"'],
+        ),
+        (
+            [datetime.time(1), datetime.time(1, tzinfo=datetime.UTC)],
+            ['"01:00:00"', '"01:00:00+00:00"'],
+        ),
+        ([True, 1], ["true", "1"]),
+    ],
+)
+def test_inputs_that_no_type_holds_whole_are_json(values: list[Any], texts: list[str]) -> None:
+    inputs, tables = [{"v": value} for value in values], [pa.table({"a": [1]})] * len(values)
+    assert combine(inputs, tables).column("v").to_pylist() == texts
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array([2**53 + 1]), pa.array([0.5])),
+        (pa.array([2**63], pa.uint64()), pa.array([-1])),
+    ],
+)
+def test_a_value_that_would_change_is_refused_with_its_column(
+    first: pa.Array, second: pa.Array
+) -> None:
+    with pytest.raises(InvalidResult, match=r"column 'a' is u?int64 for one input"):
+        combine([{}, {}], [pa.table({"a": first}), pa.table({"a": second})])
+
+
+def test_a_column_without_nulls_that_an_input_lacks_may_have_nulls(tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("a", pa.int64()), pa.field("b", pa.int64(), nullable=False)])
+    tables = [pa.table({"a": [1], "b": [1]}, schema=schema), pa.table({"a": [2]})]
+    assert combine([{}, {}], tables).column("b").to_pylist() == [1, None]
+    parts = parts_of(tmp_path, *(({}, table) for table in tables))
+    assert stitched(tmp_path, parts).column("b").to_pylist() == [1, None]
+
+
+def test_an_input_that_differs_from_a_column_by_case_only_has_another_name() -> None:
+    assert combine([{"N": 1}], [pa.table({"n": [2]})]).column_names == ["input_N", "n"]
+
+
+def test_small_files_of_large_tables_are_read_row_group_by_row_group(tmp_path: Path) -> None:
+    table = pa.table({"a": pa.repeat(7, 300_000)})
+    parts = parts_of(tmp_path, *(({"n": n}, table) for n in range(3)))
+    draft = stitch(parts, tmp_path / "whole", errors=False)
+    file = pq.ParquetFile(tmp_path / "whole")
+    groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert (draft.rows, groups) == (900_000, [122_880, 122_880, 54_240] * 3)
+
+
+def test_the_metadata_tell_errors_in_brief(tmp_path: Path) -> None:
+    problem = {
+        "code": "invalid-parameters",
+        "detail": "x" * 5_000_000,
+        "errors": [{"parameter": str(n)} for n in range(1000)],
+        "failures": ["y" * 1_000_000],
+    }
+    stitch([Part({"n": 1}, problem=problem)], tmp_path / "whole", errors=False)
+    note = json.loads(pq.read_schema(tmp_path / "whole").metadata[b"webfoot"])
+    (brief,) = (outcome["problem"] for outcome in note["inputs"])
+    assert len(brief["detail"]) < 1_100
+    assert (len(brief["errors"]), "failures" in brief) == (10, False)

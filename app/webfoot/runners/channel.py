@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from webfoot.errors import Error, RunCancelled
@@ -103,9 +104,12 @@ class Channel(asyncio.Protocol):
                 if said["stop"] in asked:
                     asked[said["stop"]].cancel()
             elif "ask" in said:
-                answering = self._answer(job, said, calls, slot)
-                asked[said["ask"]] = task = asyncio.ensure_future(answering)
-                task.add_done_callback(lambda _: asked.pop(said["ask"], None))
+                number = said["ask"]
+                answering = self._answer({"job": job, "ask": number}, said, calls, slot)
+                asked[number] = task = asyncio.ensure_future(answering)
+                # Also of one that is stopped before it begins.
+                task.add_done_callback(lambda _: asked.pop(number, None))
+                task.add_done_callback(partial(self._end, {"job": job, "ask": number}))
             elif not answer.done():
                 answer.set_result(said)
 
@@ -120,25 +124,27 @@ class Channel(asyncio.Protocol):
             for task in asked.values():
                 task.cancel()
 
-    async def _answer(self, job: int, asked: dict[str, Any], calls: Calls, slot: Slot) -> None:
+    async def _answer(
+        self, about: dict[str, Any], asked: dict[str, Any], calls: Calls, slot: Slot
+    ) -> None:
         """Make the calls of one `ask`."""
-        about = {"job": job, "ask": asked["ask"]}
-        end: dict[str, Any] = {"end": True}
-        try:
-            async with slot.waiting():
-                answers = calls.answers(asked["udf"], asked["arguments"])
-                async with contextlib.aclosing(answers):
-                    async for answer in answers:
-                        self.send(about | frames.write_answered(answer))
-        except Error as error:
-            end = {"problem": error.problem() | {"traceback": error.traceback}}
-        except Exception as error:  # noqa: BLE001  # the run must not wait for ever
-            end = {"problem": Error(f"a bug in Webfoot: {error!r}").problem()}
-        except asyncio.CancelledError:
-            end = {"problem": RunCancelled("the calls were cancelled").problem()}
-            raise
-        finally:
-            self.send(about | end)
+        answers = calls.answers(asked["udf"], asked["arguments"])
+        async with slot.waiting(), contextlib.aclosing(answers):
+            async for answer in answers:
+                self.send(about | frames.write_answered(answer))
+
+    def _end(self, about: dict[str, Any], answering: asyncio.Task[None]) -> None:
+        """Say that the calls of one `ask` have ended: the run must not wait for ever."""
+        if answering.cancelled():
+            problem = RunCancelled("the calls were cancelled").problem()
+        elif (error := answering.exception()) is None:
+            self.send(about | {"end": True})
+            return
+        elif isinstance(error, Error):
+            problem = error.problem() | {"traceback": error.traceback}
+        else:
+            problem = Error(f"a bug in Webfoot: {error!r}").problem()
+        self.send(about | {"problem": problem})
 
 
 async def open_channel(connected: socket.socket) -> Channel:

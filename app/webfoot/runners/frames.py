@@ -30,7 +30,8 @@ LOST = 77
 
 def pack(message: Mapping[str, Any]) -> bytes:
     """One message as a frame."""
-    body = json.dumps(message).encode()
+    # What an author put into an error may be anything.
+    body = json.dumps(message, default=str).encode()
     return _LENGTH.pack(len(body)) + body
 
 

@@ -100,30 +100,34 @@ class _LoopCaller:
     def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Answers:
         """Have the event loop make the calls."""
         arguments = write_inputs(self._registry, name, inputs)
-        answers = Answers(inputs, lambda: self._stop(asked))
+        answers = Answers(inputs, lambda: _cancel(asked))
         asking = self._ask(name, arguments, answers)
         asked = asyncio.run_coroutine_threadsafe(asking, self._loop)
         self._asked.add(asked)
         asked.add_done_callback(self._asked.discard)
+        # Also of one that is stopped before it begins.
+        asked.add_done_callback(lambda ended: answers.hear(_end(ended)))
         return answers
 
-    def _stop(self, asked: Future[None]) -> None:
-        asked.cancel()
-
     async def _ask(self, name: str, arguments: Sequence[str], answers: Answers) -> None:
-        end: Error | None = RunCancelled("the calls were cancelled")
-        try:
-            told = self._calls.answers(name, arguments)
-            async with self._slot.waiting(), contextlib.aclosing(told):
-                async for answered in told:
-                    answers.hear(answered)
-            end = None
-        except Error as error:
-            end = error
-        finally:
-            answers.hear(end)
+        told = self._calls.answers(name, arguments)
+        async with self._slot.waiting(), contextlib.aclosing(told):
+            async for answered in told:
+                answers.hear(answered)
 
     def close(self) -> None:
         """Stop the calls of a run that is given up."""
         for asked in list(self._asked):
             asked.cancel()
+
+
+def _cancel(asked: Future[None]) -> None:
+    asked.cancel()
+
+
+def _end(asked: Future[None]) -> Error | None:
+    """Why the calls have ended; None if they all have their answers."""
+    if asked.cancelled():
+        return RunCancelled("the calls were cancelled")
+    error = asked.exception()
+    return error if error is None or isinstance(error, Error) else Error(f"a bug: {error!r}")

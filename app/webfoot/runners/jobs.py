@@ -26,6 +26,8 @@ from webfoot.errors import (
     ServerBusy,
     StorageFull,
     UdfFailed,
+    UdfNotFound,
+    UdfUnavailable,
 )
 from webfoot.formats import write_view
 from webfoot.quantities import write_size
@@ -277,10 +279,10 @@ def _as_error(error: BaseException, job: Job) -> Error:
 
 def _from_below(error: Error) -> Error:
     """An error of a UDF that this one has called, as this one's: it must name both."""
-    if error.udf is None:
+    if error.udf is None and not isinstance(error, UdfNotFound | UdfUnavailable):
         return error
     # Once, however deep a UDF has called itself.
-    told = error.detail.startswith(f"{error.udf}: ")
+    told = error.udf is None or error.detail.startswith(f"{error.udf}: ")
     detail = error.detail if told else _cut(f"{error.udf}: {error.detail}")
     if not isinstance(error, RunError | ServerBusy | StorageFull):
         # It was this UDF that gave the wrong parameters, and not who called this UDF.

@@ -22,6 +22,8 @@ class _PerRun(io.TextIOBase):
         otherwise: Where the prints of threads go that belong to no run.
     """
 
+    encoding = "utf-8"
+
     def __init__(self, otherwise: TextIO) -> None:
         self._otherwise = otherwise
 
@@ -33,7 +35,10 @@ class _PerRun(io.TextIOBase):
         if log is None:
             return self._otherwise.write(text)
         # A full disk must not stop a run; prints are rare enough to open the file for each.
-        with contextlib.suppress(OSError), log.open("a", errors="backslashreplace") as file:
+        with (
+            contextlib.suppress(OSError),
+            log.open("a", encoding=self.encoding, errors="backslashreplace") as file,
+        ):
             file.write(text)
         return len(text)
 

@@ -187,6 +187,10 @@ class ProcessRunner:
             if worker.digest != registry.code.digest:
                 self._idle.remove(worker)
                 self._retire(worker)
+        for worker in [worker for worker in self._shared if not worker.jobs]:
+            if self._is_outdated(worker):
+                self._shared.remove(worker)
+                self._retire(worker)
         self._fill()
         for _ in range(self._workers):
             _keep(self._loading, self._load_one(registry))
@@ -211,7 +215,6 @@ class ProcessRunner:
         except Crash:
             raise UdfCrashed(await worker.ended()) from None
         finally:
-            worker.worn = worker.worn or answer is None
             self._give_back(worker, answer, target)
             # Only now: a worker that had to be killed has printed until then.
             _shorten(log, LOG_BYTES)
@@ -231,6 +234,7 @@ class ProcessRunner:
         try:
             answer = await self._supervise(worker, job, message, calls, slot)
         except (Crash, MemoryExceeded) as error:
+            worker.worn = True
             ended = await worker.ended() if isinstance(error, Crash) else ""
             worker.kill()
             if worker.most_jobs > 1:
@@ -240,8 +244,7 @@ class ProcessRunner:
             raise UdfCrashed(ended) from None
         finally:
             # A run that was given up still has its thread there: others end, and no more begin.
-            worker.worn = worker.worn or answer is None
-            self._leave_shared(worker, answer)
+            self._leave_shared(worker, answer, target)
             _shorten(log, LOG_BYTES)
         return _read_answer(answer)
 
@@ -272,6 +275,10 @@ class ProcessRunner:
     async def _take_shared(self, job: UdfJob, slot: Slot) -> _Worker:
         """A worker that runs such jobs already and has room, or an idle one."""
         async with self._sharing:
+            for idle in [worker for worker in self._shared if not worker.jobs]:
+                if idle.process.poll() is not None:  # It died in its sleep.
+                    self._shared.remove(idle)
+                    self._retire(idle)
             able = (
                 worker
                 for worker in self._shared
@@ -286,14 +293,23 @@ class ProcessRunner:
             worker.most_jobs = max(worker.jobs, worker.most_jobs)
             return worker
 
-    def _leave_shared(self, worker: _Worker, answer: dict[str, Any] | None) -> None:
+    def _leave_shared(
+        self, worker: _Worker, answer: dict[str, Any] | None, target: Path | None
+    ) -> None:
+        """Count a run as ended.
+
+        The worker stays for others that wait: what runs that share a process have changed in it,
+        one that has a process for itself must not meet.
+        """
         worker.jobs -= 1
-        if answer is not None:
-            worker.runs += 1
-        if worker.jobs == 0:
-            worker.most_jobs = 0
+        worker.runs += 1
+        worker.worn = worker.worn or answer is None or self._is_worn(worker, answer)
+        if worker.jobs:
+            return
+        worker.most_jobs = 0
+        if worker.worn or self._is_outdated(worker):
             self._shared.remove(worker)
-            self._give_back(worker, answer, None)
+            self._retire(worker, target if answer is None else None)
 
     def _pick(self, digest: str | None) -> _Worker:
         """An idle worker that has the code (a view needs none), or an empty one, or a new one."""
@@ -338,7 +354,7 @@ class ProcessRunner:
                 (asking, watching), timeout=job.timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
             if asking.done():
-                return await asking
+                return _checked(await asking)
             if watching.done():
                 limit = write_size(job.memory_bytes)
                 raise MemoryExceeded(
@@ -357,29 +373,28 @@ class ProcessRunner:
             with contextlib.suppress(asyncio.CancelledError, Crash):
                 await asking
 
-    def _give_back(
-        self, worker: _Worker, answer: dict[str, Any] | None, target: Path | None
-    ) -> None:
+    def _give_back(self, worker: _Worker, answer: dict[str, Any] | None, target: Path) -> None:
         """Let a worker that has nothing to do rest, unless it is worn out."""
         worker.runs += 1
-        worn = (
-            worker.worn
-            or answer is None
-            or answer["spoilt"]
-            or answer["used_bytes"] > _KEPT_BYTES
-            or worker.runs >= _RUNS_A_WORKER
-        )
-        if worn:
+        if answer is None or self._is_worn(worker, answer):
             self._retire(worker, target if answer is None else None)
             self._fill()
         else:
             self._rest(worker)
 
-    def _rest(self, worker: _Worker) -> None:
-        """Let a worker wait for its next job, unless its code is no longer the one that is used."""
+    def _is_worn(self, worker: _Worker, answer: dict[str, Any]) -> bool:
+        return bool(
+            answer["spoilt"] or answer["used_bytes"] > _KEPT_BYTES or worker.runs >= _RUNS_A_WORKER
+        )
+
+    def _is_outdated(self, worker: _Worker) -> bool:
+        """Whether a worker's code is no longer the one that is used, or none will be."""
         current = self._registry.code.digest if self._registry else worker.digest
-        too_many = len(self._idle) >= self._workers + _SPARE
-        if self._closed or worker.digest not in (None, current) or too_many:
+        return self._closed or worker.digest not in (None, current)
+
+    def _rest(self, worker: _Worker) -> None:
+        """Let a worker wait for its next job, if there may be one for it."""
+        if self._is_outdated(worker) or len(self._idle) >= self._workers + _SPARE:
             self._retire(worker)
             self._fill()
         else:
@@ -393,7 +408,8 @@ class ProcessRunner:
     def _fill(self) -> None:
         """Keep a worker more than can run, so that the next to be needed has already started."""
         serving = self._registry is not None and not self._closed
-        while serving and len(self._alive) <= self._workers:
+        # Those that are shared run nothing alone.
+        while serving and len(self._alive) - len(self._shared) <= self._workers:
             self._idle.append(self._start())
 
     def _retire(self, worker: _Worker, target: Path | None = None) -> None:
@@ -419,6 +435,15 @@ class ProcessRunner:
 
 class _Together(Exception):
     """A process in which several jobs ran has ended, and nobody knows through which of them."""
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, if it is one: a run that finds the socket can write anything."""
+    told = answer.get("draft", answer.get("problem"))
+    spoilt, used_bytes = answer.get("spoilt"), answer.get("used_bytes")
+    if not (isinstance(told, dict) and isinstance(spoilt, bool) and isinstance(used_bytes, int)):
+        raise Crash
+    return answer
 
 
 def _read_answer(answer: dict[str, Any]) -> Draft:

@@ -36,9 +36,10 @@ from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from webfoot.calling import Caller
+    from webfoot.outcomes import Source
     from webfoot.registry import Registry
 
 _PR_SET_PDEATHSIG = 1
@@ -69,7 +70,7 @@ def main() -> None:
     conversation = Conversation(channel)
     threads = ThreadPoolExecutor(SHARED_JOBS, thread_name_prefix="webfoot-run")
     usage = _usage_meter()
-    with Database(temp) as database:
+    with Database(temp) as database, calling.everywhere_through(_Nobody()):
         idle = _load_meter()
         while (message := conversation.next_job()) is not None:
             job = message["job"]
@@ -91,6 +92,18 @@ def main() -> None:
             spoilt = haunted or _left_behind()
             conversation.answer(job, answer | usage() | {"spoilt": spoilt})
             idle = _load_meter()
+
+
+class _Nobody:
+    """For threads of which it cannot be told for which of several runs they call."""
+
+    def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Source:  # noqa: ARG002  # none are called
+        """Refuse."""
+        raise UdfFailed(
+            f"{name} is called on a thread that a run with waits=True has started, and nobody knows"
+            " which run that is; use webfoot.map, or run the thread's function by"
+            " contextvars.copy_context().run"
+        )
 
 
 def _warm_up(temp: Path) -> None:
@@ -154,7 +167,11 @@ def _tell(
     usage: Callable[[], dict[str, Any]],
     answer: dict[str, Any],
 ) -> None:
-    conversation.answer(job, answer | usage() | {"spoilt": False})
+    try:
+        conversation.answer(job, answer | usage() | {"spoilt": False})
+    except BaseException:  # noqa: BLE001  # nobody waits for this thread, and the server must know
+        traceback.print_exc()
+        os._exit(frames.LOST)
 
 
 def _run(

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import InvalidParameters
-from webfoot.fanout import Inputs
+from webfoot.fanout import MOST_INPUTS, Inputs
 from webfoot.tables.records import read_records
 from webfoot.views import MEDIA_TYPES
 
@@ -25,7 +25,8 @@ FANOUT_OPTIONS: Mapping[str, str] = {
     " of several, all combinations, the last name's values in turn first.",
     "_partial": "`allow`: calls of a fan-out may fail; a column `_error` then tells why.",
 }
-MOST_BODY_BYTES = 64_000_000
+# Ten thousand inputs of a kilobyte and a half.
+MOST_BODY_BYTES = 16_000_000
 ALLOW = "allow"
 
 Pairs = list[tuple[str, str]]
@@ -110,7 +111,7 @@ def _read_body(media_type: str, body: bytes) -> Sequence[Mapping[str, Any]]:
         )
     if media_type in (_bare(MEDIA_TYPES["parquet"]), _bare(MEDIA_TYPES["arrow"])):
         try:
-            return read_records(body)
+            return read_records(body, MOST_INPUTS)
         except ValueError as error:
             raise InvalidParameters(f"the body cannot be read: {error}") from None
     try:

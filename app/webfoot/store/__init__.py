@@ -54,6 +54,9 @@ class Store(Protocol):
     async def open(self, result: Result) -> Blob | None:
         """Open the bytes of `result`; None if they are gone."""
 
+    async def keep(self, result: Result) -> bool:
+        """Note that the bytes of `result` are in use, and not to be evicted; False if gone."""
+
     def last_used(self, result: Result) -> float:
         """When `result` was last opened, in seconds since 1970; 0 if its bytes are gone."""
 

@@ -168,6 +168,11 @@ class LocalStore:
             self._memory.keep(path, blob.read(0, blob.size))
         return self._memory.get(path)
 
+    async def keep(self, result: Result) -> bool:
+        """Note that the bytes are in use, and so not to be evicted; False if they are gone."""
+        self._touch(self._object_path(result))
+        return self.last_used(result) > 0
+
     async def local_path(self, result: Result) -> Path:
         """The stored file itself."""
         return Path(self._object_path(result))

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from webfoot.errors import InvalidResult
 from webfoot.files import HashedFile
+from webfoot.quantities import shorten
 from webfoot.results import Column, Draft
 from webfoot.tables.columns import settle
 from webfoot.tables.parquet import ROWS_A_GROUP, parquet_options
@@ -32,7 +33,11 @@ ERROR_COLUMN = "_error"
 # Small files are read while their schemas are: opening one costs more than what is in it.
 _HELD_FILE_BYTES = 64 << 10
 _HELD_BYTES = 16 << 20
+_HELD_CELLS = 20_000
 _THREADS = 4
+# What the metadata tell of an input that failed.
+_MOST_DETAIL = 1_000
+_MOST_FAULTS = 10
 # A schema, and whether a column under it says nothing about its type.
 _Told: TypeAlias = tuple[pa.Schema, Callable[[str], bool]]
 
@@ -147,7 +152,7 @@ def stitch(parts: Sequence[Part], target: Path, *, errors: bool) -> Draft:
     values = [part.values for part in parts]
     layout, scalars = _lay_out(values, names, schemas, errors=errors)
     outcomes = [
-        {"rows": reader.rows} if part.problem is None else {"problem": dict(part.problem)}
+        {"rows": reader.rows} if part.problem is None else {"problem": _brief(part.problem)}
         for part, reader in zip(parts, readers, strict=True)
     ]
     note = json.dumps({"inputs": outcomes, "columns": dict(layout.inputs)}, default=str)
@@ -169,6 +174,16 @@ def stitch(parts: Sequence[Part], target: Path, *, errors: bool) -> Draft:
                 rows += len(group)
     columns = tuple(Column(field.name, str(field.type)) for field in schema)
     return Draft(file.etag(), file.size, rows, columns)
+
+
+def _brief(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """A problem as the metadata tell it: every reader of the file reads them."""
+    brief = {name: value for name, value in problem.items() if name != "failures"}
+    if "errors" in brief:
+        brief["errors"] = brief["errors"][:_MOST_FAULTS]
+    if "detail" in brief:
+        brief["detail"] = shorten(str(brief["detail"]), _MOST_DETAIL)
+    return brief
 
 
 @dataclass(frozen=True)
@@ -211,6 +226,8 @@ def _reader(part: Part, whole: bool) -> _Reader:
     if part.path is None:
         return _Reader(None, None, None, None)
     with pq.ParquetFile(part.path) as file:
+        # A small file may be a large table: a million equal values take a few hundred bytes.
+        whole = whole and file.metadata.num_rows * file.metadata.num_columns <= _HELD_CELLS
         held = file.read(use_threads=False) if whole else None
         return _Reader(part.path, file.schema_arrow, file.metadata.num_rows, held)
 
@@ -232,13 +249,13 @@ def _lay_out(
     errors: bool,
 ) -> tuple[_Layout, list[list[pa.Scalar]]]:
     result = _unify(schemas)
-    taken = set(result.names)
+    taken = {name.casefold() for name in result.names}
     columns: dict[str, str] = {}
     for name in names:
         column = name
-        while column in taken:
+        while column.casefold() in taken:
             column = f"input_{column}"
-        taken.add(column)
+        taken.add(column.casefold())
         columns[name] = column
     arrays = {name: _typed([values.get(name) for values in inputs]) for name in names}
     fields = tuple(pa.field(columns[name], arrays[name].type) for name in names)
@@ -251,17 +268,25 @@ def _lay_out(
 
 def _typed(values: Sequence[Any]) -> pa.Array:
     """Values of one parameter as a column; of several types, or of none that is known, as JSON."""
+    # Arrow would cut times off dates, and zones off times, to have one type.
+    kinds = {(type(value), getattr(value, "tzinfo", None) is None) for value in values}
+    kinds.discard((type(None), True))
+    if len(kinds) > 1 and not {kind for kind, _ in kinds} <= {int, float}:
+        return _as_texts(values)
     try:
         array = pa.array(values)
         field = settle(pa.schema([pa.field("value", array.type)])).field(0)
         return array.cast(field.type)
     except (pa.ArrowException, InvalidResult, TypeError, ValueError, OverflowError):
-        texts = [None if value is None else _as_json(value) for value in values]
-        return pa.array(texts, pa.string())
+        return _as_texts(values)
 
 
-def _as_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+def _as_texts(values: Sequence[Any]) -> pa.Array:
+    texts = [
+        None if value is None else json.dumps(value, ensure_ascii=False, default=str)
+        for value in values
+    ]
+    return pa.array(texts, pa.string())
 
 
 def _unify(schemas: Sequence[_Told]) -> pa.Schema:
@@ -275,7 +300,7 @@ def _unify(schemas: Sequence[_Told]) -> pa.Schema:
         geo = (schemas[0][0].metadata or {}).get(b"geo") if same else None
         return only.with_metadata({b"geo": geo} if geo else None)
     try:
-        return pa.unify_schemas(list(distinct), promote_options="permissive")
+        return _loosen(pa.unify_schemas(list(distinct), promote_options="permissive"), distinct)
     except pa.ArrowException:
         settled = [_typeless(schema, tests) for schema, tests in distinct.items()]
     for name in dict.fromkeys(name for schema in settled for name in schema.names):
@@ -291,7 +316,16 @@ def _unify(schemas: Sequence[_Told]) -> pa.Schema:
                     f"column {name!r} is {first.type} for one input and {second.type} for another,"
                     " and no type holds both; cast it in the UDF"
                 ) from None
-    return settle(pa.unify_schemas(settled, promote_options="permissive"))
+    return _loosen(settle(pa.unify_schemas(settled, promote_options="permissive")), settled)
+
+
+def _loosen(schema: pa.Schema, of: Iterable[pa.Schema]) -> pa.Schema:
+    """The schema, with nulls allowed in columns that not all of the others have."""
+    schemas = list(of)
+    for number, field in enumerate(schema):
+        if not all(field.name in other.names for other in schemas):
+            schema = schema.set(number, field.with_nullable(True))
+    return schema
 
 
 def _typeless(schema: pa.Schema, tests: Sequence[Callable[[str], bool]]) -> pa.Schema:
@@ -311,4 +345,10 @@ def _column(table: pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
         return column
     if column.null_count == len(column):
         return pa.nulls(len(column), field.type)
-    return column.cast(field.type)
+    try:
+        return column.cast(field.type)
+    except pa.ArrowException as error:
+        raise InvalidResult(
+            f"column {field.name!r} is {column.type} for one input, and as {field.type}, which"
+            f" others need, it would change: {error}; cast it in the UDF"
+        ) from error
