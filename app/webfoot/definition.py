@@ -122,7 +122,8 @@ def udf(  # noqa: PLR0913  # each is an option that an author writes by name
         version: Any text; change it to make every stored result stale.
         tags: Words to group UDFs by.
         waits: Whether it mostly waits, for a network say, and does not compute: many such runs then
-            share a process, each on a thread of its own.
+            share a process, each on a thread of its own. If that process ends, through one of
+            them, those that ran there run again, each alone.
         partitions: Parameters with few values, which can then be given as folders
             (`/udfs/sales/region=c/data.parquet`): filters on them decide which calls DuckDB makes.
         stale: How long after it stopped being fresh a result may still answer a spreadsheet, "1d"
