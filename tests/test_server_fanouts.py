@@ -135,6 +135,14 @@ def test_several_names_are_all_combinations(server: Server) -> None:
     assert lines[1:] == ["b,1,0,b", "b,2,0,b", "b,2,1,b", "a,1,0,a", "a,2,0,a", "a,2,1,a"]
 
 
+def test_names_may_be_repeated_or_joined_and_partial_repeated(server: Server) -> None:
+    query = "kind=b&kind=a&n=1&_partial=allow&_partial=allow"
+    joined = httpx.get(f"{server.url}/udfs/rows.csv?_each=kind,n&{query}")
+    repeated = httpx.get(f"{server.url}/udfs/rows.csv?_each=kind&_each=n&{query}")
+    assert joined.text == repeated.text
+    assert joined.text.splitlines()[1:] == ["b,1,0,b,", "a,1,0,a,"]
+
+
 def test_an_empty_value_is_the_default(server: Server) -> None:
     url = f"{server.url}/udfs/rows.csv?_each=n&n=1&n=&kind="
     assert httpx.get(url).text.splitlines() == ["n,i,name", "1,0,a", "2,0,a", "2,1,a"]

@@ -18,7 +18,8 @@ def split(bounds: Sequence[Any], parts: int, *, name: str = "bounds") -> list[di
     """Cut a span or a rectangle into tiles: inputs for `webfoot.map`.
 
     Neighbours share an edge exactly, so nothing falls between them. What lies on an edge belongs to
-    one tile if the UDF takes `low <= x < high`, and for the last tile also `x == high`.
+    one tile if the UDF takes `low <= x < high`, and for the last tile also `x == high`. Inner edges
+    of numbers are floats; of dates whole days, so there should be no more parts than days.
 
     Args:
         bounds: A span `(low, high)` of numbers, dates or times; or a rectangle

@@ -40,10 +40,12 @@ def take_options(own: Pairs) -> tuple[dict[str, str], Pairs]:
     """
     options: dict[str, str] = {}
     for name, text in own:
-        if name in FANOUT_OPTIONS and text:
+        if name == "_each" and text:
             options[name] = f"{options[name]},{text}" if name in options else text
-    if options.get("_partial", ALLOW) != ALLOW:
-        raise _refuse("_partial", f"must be {ALLOW}", options["_partial"])
+        elif name == "_partial" and text:
+            if text != ALLOW:
+                raise _refuse(name, f"must be {ALLOW}", text)
+            options[name] = text
     return options, [pair for pair in own if pair[0] not in FANOUT_OPTIONS]
 
 

@@ -200,14 +200,15 @@ class _Reader:
         if self.held is not None:
             return _all_null(self.held)(name)
         assert self.path is not None, "only readers of files are asked"
-        file = pq.ParquetFile(self.path)
-        return all(_all_null(group)(name) for group in _row_groups(file, [name]))
+        with pq.ParquetFile(self.path) as file:
+            return all(_all_null(group)(name) for group in _row_groups(file, [name]))
 
     def groups(self) -> Iterator[pa.Table]:
         if self.held is not None:
             yield from [self.held] if len(self.held) else []
         elif self.path is not None:
-            yield from _row_groups(pq.ParquetFile(self.path))
+            with pq.ParquetFile(self.path) as file:
+                yield from _row_groups(file)
 
 
 def _readers(parts: Sequence[Part]) -> Iterator[_Reader]:
