@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from webfoot.errors import StorageFull
-from webfoot.results import Result, from_json
+from webfoot.results import Known
 from webfoot.store.local import LocalStore
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def kill_while_publishing(root: Path, after_s: float) -> None:
             server.communicate()
     store = LocalStore(root, 10**9)
     assert len(list((root / "staging").iterdir())) == 1
-    assert list((root / "locks").iterdir()) == []
     check(store)
     store.close()
 
@@ -80,9 +79,10 @@ def check(store: LocalStore) -> None:
 
     async def look() -> int:
         sound = 0
-        for path in (store._root / "calls").glob("*/*.json"):
-            entry = from_json(path.read_bytes())
-            if isinstance(entry, Result):
+        for (key,) in store._index.run("SELECT key FROM known"):
+            known = await store.find(key)
+            assert known != Known(), "it can be read"
+            if (entry := known.result) is not None:
                 blob = await store.open(entry)
                 assert blob is not None
                 assert hashlib.sha256(blob.read(0, blob.size)).hexdigest() == entry.etag
@@ -218,7 +218,7 @@ _FULL_STORE = """
 import asyncio, hashlib, os, sys, time
 from pathlib import Path
 from webfoot.errors import StorageFull
-from webfoot.results import Column, Failure, Result, digest
+from webfoot.results import Column, Failure, Known, Result, digest
 from webfoot.store.local import LocalStore
 
 root = Path(sys.argv[1])
@@ -240,14 +240,13 @@ async def main():
         await store.publish(result, staged)
     except StorageFull as error:
         print(error.status)
-    assert await store.find(key) is None
+    assert await store.find(key) == Known()
     await store.remember(Failure(key, {"detail": "x" * 5000}, now, now + 5, 1))
-    assert await store.find(key) is None
-    assert [path.name for path in store._staging.iterdir() if path.suffix == ".json"] == []
+    assert await store.find(key) == Known()
     (root / "rest").unlink()
     staged.write_bytes(data)
     await store.publish(result, staged)
-    assert await store.find(key) == result
+    assert await store.find(key) == Known(result)
 
 asyncio.run(main())
 """

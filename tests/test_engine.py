@@ -29,7 +29,7 @@ from webfoot.results import Column, Draft, Result
 from webfoot.runners.jobs import ViewJob
 from webfoot.runs import Runs
 from webfoot.settings import Settings
-from webfoot.store.local import LocalStore
+from webfoot.store.local import _PUBLISH, LocalStore
 from webfoot.views import View
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def test_range_readers_keep_their_bytes_when_a_fresh_result_is_rerun(
         # The result has been there for an hour; its reader has just begun.
         result = (await place.ask(name)).result
         aged = replace(result, created=result.created - 3600)
-        place.store._write_entry(aged.key, aged)
+        place.store._write(_PUBLISH, aged)
         await place.ask(name, rerun=True)
         assert await place.head(name) is None
         return [first, await place.read(name, ranged=True), await place.read(name)]

@@ -29,15 +29,15 @@ def test_a_record_is_found_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("run", ["unknown", "", "../secret", "a/b", "ü", "a" * 300, "a\0b", "."])
 def test_what_is_no_run_is_not_found(tmp_path: Path, run: str) -> None:
-    (tmp_path / "secret.json").write_text("{}")
     assert Runs(tmp_path / "runs").find(run) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"id": "x", "new_field": 1}', "[1]"])
 def test_a_record_that_cannot_be_read_is_not_found(tmp_path: Path, text: str) -> None:
     runs = Runs(tmp_path)
-    (tmp_path / "abc.json").write_text(text)
-    assert runs.find("abc") is None
+    runs.record(run_of())
+    runs._records.run("UPDATE runs SET record = ?", text)
+    assert runs.find(run_of().id) is None
 
 
 def test_a_log_is_read_up_to_a_megabyte(tmp_path: Path) -> None:
@@ -51,17 +51,22 @@ def test_only_the_latest_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(run_records, "_KEPT", 20)
     runs = Runs(tmp_path)
     for number in range(100):
+        runs.log_path(run_of(number).id).write_text("printed")
         runs.record(run_of(number))
     assert runs.find(run_of(99).id) is not None
     assert runs.find(run_of(0).id) is None
-    assert len(list(tmp_path.iterdir())) <= 45
+    assert runs._records.run("SELECT count(*) FROM runs") <= [(25,)]
+    assert len(list(tmp_path.glob("*.log"))) <= 25
 
 
-def test_a_folder_that_went_away_is_no_error(tmp_path: Path) -> None:
+def test_a_full_disk_is_no_error(tmp_path: Path) -> None:
     runs = Runs(tmp_path / "runs")
-    (tmp_path / "runs").rmdir()
-    runs.record(run_of())
-    assert runs.find(run_of().id) is None
+    runs.record(run_of(1))
+    runs._records.run("PRAGMA max_page_count = 1")
+    for number in range(2, 200):
+        runs.record(run_of(number))
+    assert runs.find(run_of(1).id) is not None
+    assert runs.find(run_of(199).id) is None
 
 
 def test_ids_differ(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(webfoot.__file__).parent
 # From the bottom up; a module may import its own layer and those below it. A name stands for all
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
-    {"errors", "files", "literals", "quantities", "results", "settings", "unreadable"},
+    {"errors", "files", "literals", "quantities", "results", "settings", "sqlite", "unreadable"},
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
     {
@@ -56,11 +56,12 @@ HOMES = {
     "pandas": {"tables"},
     "platformdirs": {"settings"},
     "polars": {"tables"},
-    "psutil": {"runners", "store"},
+    "psutil": {"runners", "sqlite", "store"},
     "pyarrow": {"runners.worker", "tables"},
     "pydantic": {"parameters"},
     "pydantic_core": {"client", "parameters"},
     "rich": {"cli", "conformance"},
+    "sqlite3": {"sqlite"},
     "starlette": {"in_process", "server"},
     "uvicorn": {"cli"},
     "watchfiles": {"reload"},

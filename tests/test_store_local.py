@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,10 +17,9 @@ from pathlib import Path
 import pytest
 
 from webfoot.errors import SettingsError
-from webfoot.results import Column, Failure, Result, digest, to_json
+from webfoot.results import Column, Failure, Known, Result, digest, to_json
 from webfoot.store.blobs import BlobMemory
 from webfoot.store.local import LocalStore
-from webfoot.store.locks import try_lock
 
 KEYS = [digest("key", str(number)) for number in range(40)]
 
@@ -50,8 +49,8 @@ async def put(store: LocalStore, key: str, data: bytes) -> Result:
 
 
 async def get(store: LocalStore, key: str) -> bytes | None:
-    entry = await store.find(key)
-    blob = await store.open(entry) if isinstance(entry, Result) else None
+    result = (await store.find(key)).result
+    blob = await store.open(result) if result is not None else None
     if blob is None:
         return None
     data = blob.read(0, blob.size)
@@ -62,8 +61,12 @@ async def get(store: LocalStore, key: str) -> bytes | None:
 def age(store: LocalStore, result: Result, seconds: float) -> None:
     """Make a result look as if it was last used `seconds` ago."""
     then = time.time() - seconds
-    for path in (store._object_path(result), store._entry_path(result.key)):
-        os.utime(path, (then, then))
+    os.utime(store._object_path(result), (then, then))
+    store._index.run("UPDATE known SET written = ? WHERE key = ?", then, result.key)
+
+
+def used_bytes(store: LocalStore) -> int:
+    return store._index.size() + sum(size for _, _, size in store._objects())
 
 
 def object_path(store: LocalStore, result: Result) -> Path:
@@ -80,7 +83,7 @@ def test_published_bytes_come_back(store: LocalStore, size: int) -> None:
     async def round_trip() -> None:
         data = os.urandom(size)
         result = await put(store, KEYS[0], data)
-        assert await store.find(KEYS[0]) == result
+        assert await store.find(KEYS[0]) == Known(result)
         for _ in range(2):
             assert await get(store, KEYS[0]) == data
         assert (await store.local_path(result)).read_bytes() == data
@@ -89,15 +92,24 @@ def test_published_bytes_come_back(store: LocalStore, size: int) -> None:
 
 
 def test_what_was_never_published_is_not_found(store: LocalStore) -> None:
-    assert asyncio.run(store.find(KEYS[0])) is None
+    assert asyncio.run(store.find(KEYS[0])) == Known()
     assert asyncio.run(store.open(result_of(KEYS[0], b"x"))) is None
     assert store.last_used(result_of(KEYS[0], b"x")) == 0
 
 
-def test_failures_are_kept_as_entries(store: LocalStore) -> None:
-    failure = Failure(KEYS[0], {"code": "udf-failed"}, 1.0, 2.0, 3)
-    asyncio.run(store.remember(failure))
-    assert asyncio.run(store.find(KEYS[0])) == failure
+def test_a_failure_takes_no_result_away_and_the_next_result_takes_it_away(
+    store: LocalStore,
+) -> None:
+    async def fail() -> None:
+        failure = Failure(KEYS[0], {"code": "udf-failed"}, 1.0, 2.0, 3)
+        await store.remember(failure)
+        assert await store.find(KEYS[0]) == Known(failure=failure)
+        result = await put(store, KEYS[0], b"data")
+        assert await store.find(KEYS[0]) == Known(result)
+        await store.remember(failure)
+        assert await store.find(KEYS[0]) == Known(result, failure)
+
+    asyncio.run(fail())
 
 
 def test_a_newer_entry_of_another_server_is_seen(store: LocalStore, tmp_path: Path) -> None:
@@ -123,12 +135,12 @@ store = LocalStore(Path({str(tmp_path / "store")!r}), 10**9)
 async def poll():
     seen = 0
     while not Path({str(stop)!r}).exists():
-        entry = await store.find({KEYS[0]!r})
+        entry = (await store.find({KEYS[0]!r})).result
         if entry is None:
             assert not seen, "it was there before"
             continue
         blob = await store.open(entry)
-        assert blob is not None, "an entry without its bytes"
+        assert blob is not None, "a record without its bytes"
         data = blob.read(0, blob.size)
         blob.close()
         assert len(data) == entry.size and hashlib.sha256(data).hexdigest() == entry.etag
@@ -150,13 +162,13 @@ asyncio.run(poll())
         assert int(seen) > 0
 
 
-def test_a_torn_entry_is_a_miss(store: LocalStore) -> None:
+def test_a_torn_record_is_a_miss(store: LocalStore) -> None:
     async def tear() -> None:
         result = await put(store, KEYS[0], b"data")
         for text in ("", '{"key": 1', "[]", "null", '{"problem": {}}', to_json(result)[:-20]):
-            Path(store._entry_path(KEYS[0])).write_text(text)  # noqa: ASYNC240
-            store._entries.clear()
-            assert await store.find(KEYS[0]) is None
+            for column in ("result", "failure"):
+                store._index.run(f"UPDATE known SET result = NULL, {column} = ?", text)
+                assert await store.find(KEYS[0]) == Known()
         await put(store, KEYS[0], b"data")
         assert await get(store, KEYS[0]) == b"data"
 
@@ -222,9 +234,9 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
         assert there[-1]
         assert not there[1]
         assert there[1:9] == sorted(there[1:9])
-        assert sum(size for _, _, size in store._files("objects", "calls")) <= 1_000_000
+        assert used_bytes(store) <= 1_000_000
         for result, is_there in zip(results, there, strict=True):
-            assert Path(store._entry_path(result.key)).exists() == is_there  # noqa: ASYNC240
+            assert ((await store.find(result.key)).result is not None) == is_there
 
     asyncio.run(fill())
 
@@ -250,10 +262,10 @@ def test_use_between_the_look_and_the_removal_saves_a_result(
     async def race() -> None:
         result = await put(store, KEYS[0], b"0" * 300_000)
         age(store, result, 1000)
-        looked = list(store._files("objects"))
+        looked = list(store._objects())
         store._touched.clear()
         assert await get(store, KEYS[0]) is not None
-        monkeypatch.setattr(store, "_files", lambda *_: iter(looked))
+        monkeypatch.setattr(store, "_objects", lambda: iter(looked))
         await store._evict(0, 0)
         assert store.last_used(result) > 0
 
@@ -289,17 +301,17 @@ def test_bytes_opened_twice_at_once_are_counted_once(store: LocalStore) -> None:
     asyncio.run(use())
 
 
-def test_entries_count_and_those_of_old_failures_go(tmp_path: Path) -> None:
+def test_records_count_and_those_of_old_failures_go(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "store", 100_000)
 
     async def fail() -> None:
         for number in range(100):
             key = digest("failure", str(number))
-            await store.remember(Failure(key, {"detail": "x"}, 1.0, 2.0, 1))
-            os.utime(store._entry_path(key), (1, 1))
+            await store.remember(Failure(key, {"detail": "x" * 1000}, 1.0, 2.0, 1))
+            store._index.run("UPDATE known SET written = 1 WHERE key = ?", key)
         await put(store, KEYS[0], b"data")
-        assert len(list(store._files("calls"))) == 1
-        assert store._bytes <= 100_000
+        assert store._index.run("SELECT key FROM known") == [(KEYS[0],)]
+        assert used_bytes(store) <= 20_000
 
     asyncio.run(fail())
 
@@ -312,7 +324,7 @@ def test_two_servers_together_stay_near_the_bound(tmp_path: Path) -> None:
             # Neither writes more than the bound; both together do.
             result = await put(stores[number % 18 // 9], key, bytes([number]) * 100_000)
             age(stores[0], result, 1000 - number)
-            stored = sum(size for _, _, size in stores[0]._files("objects", "calls"))
+            stored = used_bytes(stores[0])
             assert stored <= 1_300_000
 
     asyncio.run(fill())
@@ -326,7 +338,8 @@ def test_two_servers_may_evict_at_once(tmp_path: Path) -> None:
             result = await put(stores[0], key, bytes([number]) * 10_000)
             age(stores[0], result, 1000)
         await asyncio.gather(*(store._evict(0, 0) for store in stores))
-        assert list(stores[0]._files("objects", "calls")) == []
+        assert list(stores[0]._objects()) == []
+        assert stores[0]._index.run("SELECT key FROM known") == []
 
     asyncio.run(evict())
 
@@ -359,7 +372,7 @@ def test_relieving_makes_room(store: LocalStore) -> None:
         before = store._bytes
         await store.relieve()
         assert store._bytes <= before / 2
-        assert store._bytes == sum(size for _, _, size in store._files("objects", "calls"))
+        assert store._bytes == used_bytes(store)
 
     asyncio.run(relieve())
 
@@ -376,10 +389,8 @@ def test_a_store_is_usable_after_a_restart(tmp_path: Path) -> None:
 
 def test_strange_files_in_the_store_do_no_harm(tmp_path: Path) -> None:
     first = LocalStore(tmp_path / "store", 10**9)
-    for name in ("objects/.DS_Store", "calls/.DS_Store", "staging/.DS_Store", "locks/.DS_Store"):
+    for name in (".DS_Store", "objects/.DS_Store", "staging/.DS_Store", "locks/.DS_Store"):
         (tmp_path / "store" / name).write_text("strange")
-    (tmp_path / "store/calls/aa").mkdir()
-    (tmp_path / "store/calls/aa/strange.json").write_text("strange")
     second = LocalStore(tmp_path / "store", 10**9)
     asyncio.run(put(second, KEYS[0], b"data"))
     asyncio.run(second._evict(0, 0))
@@ -430,7 +441,6 @@ def test_a_claim_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         await asyncio.gather(*(enter(store) for store in stores for _ in range(10)))
 
     asyncio.run(crowd())
-    assert list((tmp_path / "store/locks").iterdir()) == []
 
 
 _CLAIMING = """
@@ -454,20 +464,6 @@ def test_a_claim_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
     claiming = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(50) for process in claiming] == [0, 0, 0]
     assert (tmp_path / "log").read_text() == "in\nout\n" * 45
-    assert list((tmp_path / "store/locks").iterdir()) == []
-
-
-def test_a_lock_on_a_file_that_was_unlinked_meanwhile_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, flock = tmp_path / "lock", fcntl.flock
-
-    def late(descriptor: int, how: int) -> None:
-        path.unlink()
-        flock(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-    assert try_lock(path) is None
 
 
 def test_a_killed_holder_lets_go(tmp_path: Path, store: LocalStore) -> None:
@@ -484,21 +480,6 @@ def test_a_killed_holder_lets_go(tmp_path: Path, store: LocalStore) -> None:
             asyncio.run(asyncio.wait_for(claim(), 0.2))
         holder.kill()
     asyncio.run(asyncio.wait_for(claim(), 20))
-    assert list((tmp_path / "store/locks").iterdir()) == []
-
-
-def test_locks_of_killed_servers_are_removed_at_the_next_start(tmp_path: Path) -> None:
-    first = LocalStore(tmp_path / "store", 10**9)
-    left = tmp_path / "store/locks" / KEYS[0]
-    left.touch()
-
-    async def start() -> None:
-        async with first.claim(KEYS[1]):
-            LocalStore(tmp_path / "store", 10**9)
-            assert (tmp_path / "store/locks" / KEYS[1]).exists()
-
-    asyncio.run(start())
-    assert not left.exists()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "store-with-file"])
@@ -508,6 +489,21 @@ def test_a_store_that_cannot_be_used_is_told_clearly(tmp_path: Path, place: str)
     (tmp_path / "store-with-file/objects").write_text("in the way")
     with pytest.raises(SettingsError, match=r"the store .* cannot be used: .*; choose another"):
         LocalStore(tmp_path / place, 10**9)
+
+
+def test_a_store_that_somebody_removed_is_made_again(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store", 10**9)
+
+    async def remove() -> None:
+        await put(store, KEYS[0], b"data")
+        shutil.rmtree(tmp_path / "store")
+        assert await get(store, KEYS[0]) is None
+        async with store.claim(KEYS[0]):
+            await put(store, KEYS[0], b"data")
+        assert await get(LocalStore(tmp_path / "store", 10**9), KEYS[0]) == b"data"
+
+    asyncio.run(remove())
+    store.close()
 
 
 def test_a_store_without_permission_is_told_clearly(tmp_path: Path) -> None:
@@ -530,7 +526,7 @@ except SettingsError as error:
     assert "cannot be used: Permission denied" in told.stdout
 
 
-def test_expired_entries_keep_their_place_in_range_reads(store: LocalStore) -> None:
+def test_expired_results_keep_their_place_in_range_reads(store: LocalStore) -> None:
     """`before` travels with its entry."""
 
     async def keep() -> None:
@@ -539,7 +535,7 @@ def test_expired_entries_keep_their_place_in_range_reads(store: LocalStore) -> N
         staged.write_bytes(b"new")
         new = replace(result_of(KEYS[0], b"new"), before=old)
         await store.publish(new, staged)
-        store._entries.clear()
-        assert await store.find(KEYS[0]) == new
+        store._known.clear()
+        assert await store.find(KEYS[0]) == Known(new)
 
     asyncio.run(keep())

@@ -63,6 +63,7 @@ class Parts:
     async def close(self) -> None:
         """Stop what runs and clear up."""
         await self.engine.close()
+        self.engine.runs.close()
         self.store.close()
 
 

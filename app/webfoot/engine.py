@@ -35,7 +35,7 @@ from webfoot.fanout import (
     make_fanout,
 )
 from webfoot.lineage import new_lineage
-from webfoot.results import Call, Failure, Fanout, Result, digest
+from webfoot.results import Call, Failure, Fanout, Result
 from webfoot.runners import Answered
 from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
 from webfoot.runs import Run
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
-    from webfoot.results import Question
+    from webfoot.results import Known, Question
     from webfoot.runners import Runner
     from webfoot.runners.jobs import Job
     from webfoot.runs import Runs
@@ -90,19 +90,6 @@ class Answer:
     result: Result
     ran: bool = False
     waited_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Before:
-    """What the store has of a call before it runs: the newest result, and the newest failure."""
-
-    result: Result | None
-    failure: Failure | None = None
-
-    @property
-    def executions(self) -> int:
-        """How often the call has run."""
-        return max(entry.executions if entry else 0 for entry in (self.result, self.failure))
 
 
 @dataclass(frozen=True)
@@ -305,23 +292,17 @@ class Engine:
 
     async def _find(self, key: str) -> Result | None:
         """The newest result of `key`, fresh or not, there or evicted."""
-        entry = await self._store.find(key)
-        return entry if isinstance(entry, Result) else None
+        return (await self._store.find(key)).result
 
     async def _known(self, key: str, *, ranged: bool) -> Result | None:
         """What answers a new request, if anything; a remembered failure is raised."""
-        before = _Before(await self._find(key))
+        before = await self._store.find(key)
         known = self._choose(before, ranged, -math.inf)
         if known is None:
-            self._refuse(await self._look_closer(key, before), -math.inf)
+            self._refuse(before, -math.inf)
         return known
 
-    async def _look_closer(self, key: str, before: _Before) -> _Before:
-        # It has an entry of its own, so that it takes no result away from those who read it.
-        failure = await self._store.find(_failure_key(key))
-        return replace(before, failure=failure if isinstance(failure, Failure) else None)
-
-    def _choose(self, before: _Before, ranged: bool, since: float) -> Result | None:
+    def _choose(self, before: Known, ranged: bool, since: float) -> Result | None:
         """The result, made after `since`, that answers a new request."""
         result = before.result
         if result is None or result.created <= since:
@@ -333,7 +314,7 @@ class Engine:
         self._unclaimed.pop(result.key, None)
         return result
 
-    def _refuse(self, before: _Before, since: float) -> None:
+    def _refuse(self, before: Known, since: float) -> None:
         """Raise a failure that is remembered, newer than the result and than `since`."""
         failure, result, now = before.failure, before.result, time.time()
         if (
@@ -395,7 +376,7 @@ class Engine:
     async def _claimed(
         self,
         key: str,
-        run: Callable[[_Before], Awaitable[Result]],
+        run: Callable[[Known], Awaitable[Result]],
         ranged: bool,
         began: float,
         rerun: bool,
@@ -404,11 +385,10 @@ class Engine:
         since = began if rerun else -math.inf
         try:
             async with self._store.claim(key):
-                before = _Before(await self._find(key))
+                before = await self._store.find(key)
                 known = self._choose(before, ranged, since)
                 if known is not None:
                     return known
-                before = await self._look_closer(key, before)
                 self._refuse(before, since)
                 result = before.result
                 # Stale already, but made since this request was: it was waiting for that run.
@@ -419,7 +399,7 @@ class Engine:
             await self._store.relieve()
             raise
 
-    async def _run_udf(self, udf: Udf, call: Call, lineage: Lineage, before: _Before) -> Result:
+    async def _run_udf(self, udf: Udf, call: Call, lineage: Lineage, before: Known) -> Result:
         options = udf.options
         job = UdfJob(
             udf=udf,
@@ -431,7 +411,7 @@ class Engine:
         return await self._run(plan, before)
 
     async def _make_fanout(
-        self, udf: Udf, fanout: Fanout, lineage: Lineage, rerun: bool, before: _Before
+        self, udf: Udf, fanout: Fanout, lineage: Lineage, rerun: bool, before: Known
     ) -> Result:
         """Every input's call, then one table of their results."""
         with _about(udf):
@@ -507,7 +487,7 @@ class Engine:
                     yield number, answer
 
     async def _write_view(
-        self, udf: Udf, key: str, result: Result, view: View, before: _Before
+        self, udf: Udf, key: str, result: Result, view: View, before: Known
     ) -> Result:
         # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
         blob = await self._store.open(result)
@@ -519,7 +499,7 @@ class Engine:
         job = ViewJob(view, source, result.columns, *limits)
         return await self._run(_Plan(job, udf, key, math.inf, self._root()), before)
 
-    async def _run(self, plan: _Plan, before: _Before) -> Result:
+    async def _run(self, plan: _Plan, before: Known) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
         job, key, lineage = plan.job, plan.key, plan.lineage
         extension = job.view.extension if isinstance(job, ViewJob) else "parquet"
@@ -537,6 +517,8 @@ class Engine:
         try:
             calls = _RunCalls(self, lineage, key, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
+            # Others first, who have waited for its process: that must not stand idle meanwhile.
+            await asyncio.sleep(0)
             now = time.time()
             result = Result(
                 key=key,
@@ -582,7 +564,7 @@ class Engine:
         # Some depend on who asked, and say nothing of the call.
         passing = isinstance(error, RunCancelled | FanoutLimit)
         if isinstance(error, RunError | InvalidParameters) and not passing:
-            failure = Failure(_failure_key(key), problem, now, now + FAILURE_S, executions)
+            failure = Failure(key, problem, now, now + FAILURE_S, executions)
             await self._store.remember(failure)
         if not isinstance(error, ServerBusy):
             self.runs.record(replace(run, seconds=now - run.started, problem=problem))
@@ -621,10 +603,6 @@ def _about(udf: Udf) -> Iterator[None]:
     except Error as error:
         error.udf = udf.name
         raise
-
-
-def _failure_key(key: str) -> str:
-    return digest("failure", key)
 
 
 def _remove(path: Path) -> None:

@@ -103,6 +103,24 @@ class Failure:
         return now < self.expires
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a store has of a call.
+
+    Args:
+        result: The newest result, fresh or not.
+        failure: The newest failure, if it is newer than that.
+    """
+
+    result: Result | None = None
+    failure: Failure | None = None
+
+    @property
+    def executions(self) -> int:
+        """How often the call has run."""
+        return max(entry.executions if entry else 0 for entry in (self.result, self.failure))
+
+
 Entry = Result | Failure
 
 

@@ -8,11 +8,16 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from webfoot.sqlite import SqliteFile
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 _KEPT = 1000
 LOG_BYTES = 1_000_000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (number INTEGER PRIMARY KEY, id TEXT UNIQUE, record TEXT NOT NULL)
+"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ def new_id() -> str:
 
 
 class Runs:
-    """The latest runs, in a folder.
+    """The latest runs, in a folder: a record of each, and a log of those that printed.
 
     Args:
         folder: The folder; made if it is missing.
@@ -56,7 +61,7 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        self._records = SqliteFile(folder / "records.sqlite", _SCHEMA)
         self._since_sweep = 0
 
     def log_path(self, run: str) -> Path:
@@ -65,24 +70,19 @@ class Runs:
 
     def record(self, run: Run) -> None:
         """Keep the record of a run; on a full disk it is left out."""
-        path = self._folder / f"{run.id}.json"
-        try:
-            # In one write: who reads it meanwhile finds it whole, or finds nothing yet.
-            path.write_text(json.dumps(vars(run)))
-        except OSError:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            statement = "INSERT OR REPLACE INTO runs (id, record) VALUES (?, ?)"
+            self._records.run(statement, run.id, json.dumps(vars(run)))
         self._since_sweep += 1
         if self._since_sweep >= _KEPT // 4:
             self._sweep()
 
     def find(self, run: str) -> Run | None:
         """The record of `run`, if it is still kept."""
-        if not (run.isascii() and run.isalnum()):
-            return None
         # A TypeError: another version of Webfoot wrote it.
         with contextlib.suppress(OSError, ValueError, TypeError):
-            return Run(**json.loads((self._folder / f"{run}.json").read_bytes()))
+            for (record,) in self._records.run("SELECT record FROM runs WHERE id = ?", run):
+                return Run(**json.loads(record))
         return None
 
     def log(self, run: str) -> str:
@@ -91,9 +91,16 @@ class Runs:
             return file.read(LOG_BYTES).decode(errors="replace")
         return ""
 
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._records.close()
+
     def _sweep(self) -> None:
         self._since_sweep = 0
         with contextlib.suppress(OSError):
-            files = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime)
-            for path in files[: -2 * _KEPT]:
+            self._records.run(
+                "DELETE FROM runs WHERE number <= (SELECT max(number) FROM runs) - ?", _KEPT
+            )
+            logs = sorted(self._folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+            for path in logs[:-_KEPT]:
                 path.unlink(missing_ok=True)

@@ -36,33 +36,37 @@ def bare(pool: Executor, order: Order) -> pa.Table:
     return together(order, list(pool.map(function, range(order.count), chunksize=1)))
 
 
-def kept(pool: Executor, order: Order) -> pa.Table:
+def kept(root: Path, pool: Executor, order: Order) -> pa.Table:
     """The tables, each in a file and all in one file, which is read."""
-    with tempfile.TemporaryDirectory(prefix="bench-pool-") as folder:
-        keep = partial(compute_and_keep, Path(folder), order.tag)
-        everything = Path(folder, "everything.parquet")
-        writer = None
-        results = pool.map(keep, range(order.count), chunksize=1)
-        for given, result in zip(order.inputs, results, strict=True):
-            table = with_input(given, result)
-            writer = writer or pq.ParquetWriter(everything, table.schema, compression="zstd")
-            writer.write_table(table)
-        assert writer is not None, "there are inputs"
-        writer.close()
-        return pq.read_table(everything)
+    folder = root / order.tag
+    folder.mkdir()
+    everything = folder / "everything.parquet"
+    writer = None
+    results = pool.map(partial(compute_and_keep, folder), range(order.count), chunksize=1)
+    for given, result in zip(order.inputs, results, strict=True):
+        table = with_input(given, result)
+        writer = writer or pq.ParquetWriter(everything, table.schema, compression="zstd")
+        writer.write_table(table)
+    assert writer is not None, "there are inputs"
+    writer.close()
+    return pq.read_table(everything)
 
 
-def compute_and_keep(folder: Path, tag: str, n: int) -> pa.Table:
+def compute_and_keep(folder: Path, n: int) -> pa.Table:
     """Compute one table, and write it to a file."""
     table = compute(n)
-    pq.write_table(table, folder / f"{tag}-{n}.parquet", compression="zstd")
+    pq.write_table(table, folder / f"{n}.parquet", compression="zstd")
     return table
 
 
 def main() -> None:
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
-        ways = {"bare": partial(bare, pool), "kept": partial(kept, pool)}
+    with (
+        # What is kept is kept until the end: to delete files makes new ones slow on some disks.
+        tempfile.TemporaryDirectory(prefix="bench-pool-") as folder,
+        ProcessPoolExecutor(WORKERS, mp_context=context) as pool,
+    ):
+        ways = {"bare": partial(bare, pool), "kept": partial(kept, Path(folder), pool)}
         take_orders(int(sys.argv[1]), ways)
 
 

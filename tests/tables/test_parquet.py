@@ -14,6 +14,7 @@ import pytest
 
 from webfoot.errors import InvalidResult
 from webfoot.results import Column
+from webfoot.tables import parquet
 from webfoot.tables.conversion import Batches, to_batches
 from webfoot.tables.parquet import BYTES_A_GROUP, ROWS_A_GROUP, read_schema, write
 
@@ -40,15 +41,35 @@ def test_a_draft_tells_what_the_file_is(tmp_path: Path) -> None:
     assert draft.columns == (Column("n", "int64"), Column("text", "string"))
 
 
-def test_columns_are_zstd_with_statistics(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rows", "codec"), [(1000, "SNAPPY"), (1001, "ZSTD")])
+def test_columns_are_zstd_those_of_small_tables_snappy_with_statistics(
+    tmp_path: Path, rows: int, codec: str
+) -> None:
     path = tmp_path / "x.parquet"
-    write(to_batches(numbers(1000)), path)
+    write(to_batches(numbers(rows)), path)
     group = pq.read_metadata(path).row_group(0)
     for column in (group.column(0), group.column(1)):
-        assert column.compression == "ZSTD"
+        assert column.compression == codec
         assert column.statistics.has_min_max
         assert column.statistics.null_count == 0
-    assert (group.column(0).statistics.min, group.column(0).statistics.max) == (0, 999)
+    assert (group.column(0).statistics.min, group.column(0).statistics.max) == (0, rows - 1)
+
+
+def test_few_rows_that_take_much_are_zstd(tmp_path: Path) -> None:
+    table = wide_texts(1000)
+    write(to_batches(table), tmp_path / "x.parquet")
+    assert pq.read_metadata(tmp_path / "x.parquet").row_group(0).column(0).compression == "ZSTD"
+    assert pq.read_table(tmp_path / "x.parquet").equals(table)
+
+
+def test_few_rows_that_fill_several_groups_are_all_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "BYTES_A_GROUP", 1000)
+    table = pa.table({"text": ["x" * 400] * 10})  # So alike that they take little.
+    assert write(to_batches(table), tmp_path / "x.parquet").rows == 10
+    assert len(groups(tmp_path / "x.parquet")) > 1
+    assert pq.read_table(tmp_path / "x.parquet").equals(table)
 
 
 @pytest.mark.parametrize("rows", [0, 1, ROWS_A_GROUP - 1, ROWS_A_GROUP, ROWS_A_GROUP + 1, 300_000])

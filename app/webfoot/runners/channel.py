@@ -1,7 +1,7 @@
 """The server's end of the conversation with one worker: many jobs at once, each with its answer.
 
 A job's messages carry its number. The worker answers each job once; until then it may ask for
-calls (`ask`), and is told their answers one by one.
+calls (`ask`), whose answers it is told one by one, and stop what it asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from webfoot.runners import frames
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from webfoot.runners import Calls
     from webfoot.runners.slots import Slot
@@ -26,17 +26,13 @@ if TYPE_CHECKING:
 _MOST_ANSWER = 64_000_000
 
 
-class Crash(Exception):
-    """The worker's end of the conversation closed, or makes no sense."""
-
-
 class Channel(asyncio.Protocol):
     """A conversation over one socket; see `open_channel`."""
 
     def __init__(self) -> None:
         self._received = bytearray()
         self._numbers = itertools.count()
-        self._listeners: dict[int, Callable[[dict[str, Any] | None], None]] = {}
+        self._orders: dict[int, _Order] = {}
         self._transport: asyncio.Transport | None = None
         self._lost = False
 
@@ -50,9 +46,9 @@ class Channel(asyncio.Protocol):
         self._received += data
         try:
             while (message := self._next()) is not None:
-                listener = self._listeners.get(message["job"])
-                if listener is not None:
-                    listener(message)
+                order = self._orders.get(message["job"])
+                if order is not None:
+                    order.hear(message)
         except (ValueError, KeyError, TypeError):
             self.close()
 
@@ -73,8 +69,8 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio gives it
         """Tell every job."""
         self._lost = True
-        for listener in list(self._listeners.values()):
-            listener(None)
+        for order in self._orders.values():
+            order.lose()
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a message; to a worker that has gone, nothing."""
@@ -86,65 +82,92 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def order(self, message: Mapping[str, Any], calls: Calls, slot: Slot) -> dict[str, Any]:
-        """Give the worker a job, make the calls that it asks for, and wait for its answer.
+    @contextlib.contextmanager
+    def order(
+        self, message: Mapping[str, Any], calls: Calls, slot: Slot
+    ) -> Iterator[asyncio.Future[dict[str, Any] | None]]:
+        """Give the worker a job, and make the calls that it asks for.
 
-        Raises:
-            Crash: If the worker ended instead.
+        Args:
+            message: The job.
+            calls: Makes them; what is under way is stopped in the end.
+            slot: What the job gives back while it waits for them.
+
+        Returns:
+            The worker's answer; None if it ended instead.
         """
         job = next(self._numbers)
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        asked: dict[int, asyncio.Task[None]] = {}
-
-        def listen(said: dict[str, Any] | None) -> None:
-            if said is None:
-                if not answer.done():
-                    answer.set_exception(Crash())
-            elif "stop" in said:
-                if said["stop"] in asked:
-                    asked[said["stop"]].cancel()
-            elif "ask" in said:
-                number = said["ask"]
-                answering = self._answer({"job": job, "ask": number}, said, calls, slot)
-                asked[number] = task = asyncio.ensure_future(answering)
-                # Also of one that is stopped before it begins.
-                task.add_done_callback(lambda _: asked.pop(number, None))
-                task.add_done_callback(partial(self._end, {"job": job, "ask": number}))
-            elif not answer.done():
-                answer.set_result(said)
-
-        if self._lost:
-            raise Crash
-        self._listeners[job] = listen
+        order = _Order(job, self.send, calls, slot)
+        self._orders[job] = order
         try:
+            if self._lost:
+                order.lose()
             self.send({**message, "job": job})
-            return await answer
+            yield order.answer
         finally:
-            del self._listeners[job]
-            for task in asked.values():
-                task.cancel()
+            del self._orders[job]
+            order.close()
 
-    async def _answer(
-        self, about: dict[str, Any], asked: dict[str, Any], calls: Calls, slot: Slot
+
+class _Order:
+    """One job that the worker has been given."""
+
+    def __init__(
+        self, job: int, send: Callable[[Mapping[str, Any]], None], calls: Calls, slot: Slot
     ) -> None:
-        """Make the calls of one `ask`."""
-        answers = calls.answers(asked["udf"], asked["arguments"])
-        async with slot.waiting(), contextlib.aclosing(answers):
-            async for answer in answers:
-                self.send(about | frames.write_answered(answer))
+        self.answer: asyncio.Future[dict[str, Any] | None]
+        self.answer = asyncio.get_running_loop().create_future()
+        self._job = job
+        self._send = send
+        self._calls = calls
+        self._slot = slot
+        self._asked: dict[int, asyncio.Task[None]] = {}
 
-    def _end(self, about: dict[str, Any], answering: asyncio.Task[None]) -> None:
+    def hear(self, said: dict[str, Any]) -> None:
+        """Take what the worker says of the job."""
+        if "stop" in said:
+            if said["stop"] in self._asked:
+                self._asked[said["stop"]].cancel()
+        elif "ask" in said:
+            number = said["ask"]
+            about = {"job": self._job, "ask": number}
+            self._asked[number] = task = asyncio.ensure_future(self._make_calls(about, said))
+            # Also of one that is stopped before it begins.
+            task.add_done_callback(lambda _: self._asked.pop(number, None))
+            task.add_done_callback(partial(self._end, about))
+        elif not self.answer.done():
+            self.answer.set_result(said)
+
+    def lose(self) -> None:
+        """There will be no answer."""
+        if not self.answer.done():
+            self.answer.set_result(None)
+
+    def close(self) -> None:
+        """Want no answer any more, and stop the calls that are under way."""
+        self.answer.cancel()
+        for task in self._asked.values():
+            task.cancel()
+
+    async def _make_calls(self, about: dict[str, Any], asked: dict[str, Any]) -> None:
+        """Make the calls of one `ask`."""
+        answers = self._calls.answers(asked["udf"], asked["arguments"])
+        async with self._slot.waiting(), contextlib.aclosing(answers):
+            async for answer in answers:
+                self._send(about | frames.write_answered(answer))
+
+    def _end(self, about: dict[str, Any], calling: asyncio.Task[None]) -> None:
         """Say that the calls of one `ask` have ended: the run must not wait for ever."""
-        if answering.cancelled():
+        if calling.cancelled():
             problem = RunCancelled("the calls were cancelled").problem()
-        elif (error := answering.exception()) is None:
-            self.send(about | {"end": True})
+        elif (error := calling.exception()) is None:
+            self._send(about | {"end": True})
             return
         elif isinstance(error, Error):
             problem = error.problem() | {"traceback": error.traceback}
         else:
             problem = Error(f"a bug in Webfoot: {error!r}").problem()
-        self.send(about | {"problem": problem})
+        self._send(about | {"problem": problem})
 
 
 async def open_channel(connected: socket.socket) -> Channel:

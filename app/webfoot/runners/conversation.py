@@ -1,7 +1,8 @@
 """A worker's end of its conversation with the server; see `webfoot.runners.channel`.
 
-One thread reads. Jobs wait in a queue for the threads that run them; answers to the calls of runs
-go to whoever asked.
+The thread that waits for the next job reads it itself: most jobs make no calls, and to hand each
+from one thread to another costs a tenth of what all else does. Once a job makes calls, or runs
+beside others, a thread of its own reads: jobs wait in a queue then, and answers go to who asked.
 """
 
 from __future__ import annotations
@@ -37,11 +38,22 @@ class Conversation:
         self._numbers = itertools.count()
         self._asked: dict[int, Answers] = {}
         self._pid = os.getpid()
-        threading.Thread(target=self._listen, name="webfoot-listener", daemon=True).start()
+        # Who holds it reads.
+        self._reading = threading.Lock()
 
     def next_job(self) -> dict[str, Any] | None:
         """Wait for a job; None if there will be no more."""
-        return self._jobs.get()
+        if not self._reading.acquire(blocking=False):
+            return self._jobs.get()
+        try:
+            return self._read_job()
+        finally:
+            self._reading.release()
+
+    def listen(self) -> None:
+        """Have somebody read from now on, also while nobody waits for a job."""
+        if self._reading.acquire(blocking=False):
+            threading.Thread(target=self._listen, name="webfoot-listener", daemon=True).start()
 
     def answer(self, job: int, message: Mapping[str, Any]) -> None:
         """Say what came of a job."""
@@ -61,6 +73,7 @@ class Conversation:
         """
         if os.getpid() != self._pid:
             raise Error("a forked process cannot call UDFs; call them from the run's own process")
+        self.listen()
         number = next(self._numbers)
         answers = Answers(inputs, lambda: self._send({"job": job, "stop": number}))
         self._asked[number] = answers
@@ -75,17 +88,22 @@ class Conversation:
             os._exit(frames.LOST)
 
     def _listen(self) -> None:
+        while (job := self._read_job()) is not None:
+            self._jobs.put(job)
+        self._jobs.put(None)
+
+    def _read_job(self) -> dict[str, Any] | None:
+        """Read until there is a job; hand out the answers that come before."""
         try:
             while (message := self._receive()) is not None:
-                if "ask" in message:
-                    self._hear(message)
-                else:
-                    self._jobs.put(message)
+                if "ask" not in message:
+                    return message
+                self._hear(message)
         except OSError:  # A run closed the descriptor.
             os._exit(frames.LOST)
-        self._jobs.put(None)
         for answers in list(self._asked.values()):
             answers.hear(RunCancelled("the server has gone"))
+        return None
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         """Hand what the server says of calls to who asked for them."""

@@ -1,9 +1,14 @@
-"""What runs print, told apart by their threads: for runs that share a process."""
+"""What runs print becomes their logs.
+
+A run that has its process for itself prints to that process' file; those that share a process are
+told apart by their threads.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
@@ -13,6 +18,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOG: ContextVar[Path] = ContextVar("webfoot_log")
+
+
+def file_in(temp: Path) -> Path:
+    """Where the process whose temporary folder is `temp` writes what its run prints."""
+    return temp / "printed"
+
+
+def keep(printed: str, log: str) -> None:
+    """Make what was printed the log of the run, if there is anything."""
+    with contextlib.suppress(OSError):
+        if os.path.getsize(printed):  # noqa: PTH202  # half the price of a Path, on every run
+            os.replace(printed, log)  # noqa: PTH105
 
 
 class _PerRun(io.TextIOBase):

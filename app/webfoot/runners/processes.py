@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -16,7 +17,6 @@ import socket
 import subprocess
 import sys
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -24,14 +24,15 @@ import psutil
 from webfoot import sources
 from webfoot.errors import Error, MemoryExceeded, RunCancelled, UdfCrashed, UdfTimeout
 from webfoot.quantities import write_seconds, write_size
-from webfoot.runners import NoCalls, frames
-from webfoot.runners.channel import Crash, open_channel
+from webfoot.runners import NoCalls, frames, prints
+from webfoot.runners.channel import open_channel
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
 from webfoot.runners.slots import Slot, Slots
 from webfoot.runs import LOG_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
+    from pathlib import Path
 
     from webfoot.registry import Registry
     from webfoot.results import Draft
@@ -63,6 +64,7 @@ class _Worker:
         self, process: subprocess.Popen[bytes], connected: socket.socket, temp: Path
     ) -> None:
         self.process = process
+        self.printed = prints.file_in(temp)
         self._temp = temp
         self.runs = 0
         # Under way: more than one only if all of them only wait.
@@ -90,17 +92,13 @@ class _Worker:
             )
         return cls(process, ours, temp)
 
-    async def order(self, message: dict[str, Any], calls: Calls, slot: Slot) -> dict[str, Any]:
-        """Give it a job; see `Channel.order`.
-
-        Raises:
-            Crash: If the process ended instead.
-        """
+    async def channel(self) -> Channel:
+        """The conversation with it, which begins with its first job."""
         if self._channel is None:
             assert self._connected is not None, "it is connected until the channel takes over"
             connected, self._connected = self._connected, None
             self._channel = await open_channel(connected)
-        return await self._channel.order(message, calls, slot)
+        return self._channel
 
     def used_bytes(self, *, children: bool) -> int:
         """Memory that is the worker's own, and its children's if asked for."""
@@ -211,10 +209,12 @@ class ProcessRunner:
         worker = await self._take(job, slot)
         answer, message = None, frames.write_job(job, target, log)
         try:
-            answer = await self._supervise(worker, job, message, calls, slot)
-        except Crash:
+            answer = await self._supervise(worker, job, message, worker.printed, calls, slot)
+        except _Crash:
             raise UdfCrashed(await worker.ended()) from None
         finally:
+            if answer is None:
+                prints.keep(str(worker.printed), str(log))
             self._give_back(worker, answer, target)
             # Only now: a worker that had to be killed has printed until then.
             _shorten(log, LOG_BYTES)
@@ -232,10 +232,10 @@ class ProcessRunner:
         message = frames.write_job(job, target, log) | {"shared": True}
         answer = None
         try:
-            answer = await self._supervise(worker, job, message, calls, slot)
-        except (Crash, MemoryExceeded) as error:
+            answer = await self._supervise(worker, job, message, log, calls, slot)
+        except (_Crash, MemoryExceeded) as error:
             worker.worn = True
-            ended = await worker.ended() if isinstance(error, Crash) else ""
+            ended = await worker.ended() if isinstance(error, _Crash) else ""
             worker.kill()
             if worker.most_jobs > 1:
                 raise _Together from None
@@ -325,53 +325,40 @@ class ProcessRunner:
 
     async def _load(self, worker: _Worker, code: Code, slot: Slot) -> None:
         message = {"do": "load", "code": sources.to_message(code)}
-        try:
-            async with asyncio.timeout(_LOAD_TIMEOUT_S):
-                await worker.order(message, NoCalls(), slot)
-        except TimeoutError:
-            raise UdfTimeout(
-                f"importing the UDFs took longer than {write_seconds(_LOAD_TIMEOUT_S)}",
-                timeout_s=_LOAD_TIMEOUT_S,
-            ) from None
-        except Crash:
-            raise UdfCrashed(f"while the UDFs were imported, {await worker.ended()}") from None
+        channel = await worker.channel()
+        with channel.order(message, NoCalls(), slot) as answer:
+            await asyncio.wait((answer,), timeout=_LOAD_TIMEOUT_S)
+            if not answer.done():
+                raise UdfTimeout(
+                    f"importing the UDFs took longer than {write_seconds(_LOAD_TIMEOUT_S)}",
+                    timeout_s=_LOAD_TIMEOUT_S,
+                )
+            if answer.result() is None:
+                raise UdfCrashed(f"while the UDFs were imported, {await worker.ended()}")
         worker.digest = code.digest
 
     async def _supervise(
-        self, worker: _Worker, job: Job, message: dict[str, Any], calls: Calls, slot: Slot
+        self,
+        worker: _Worker,
+        job: Job,
+        message: dict[str, Any],
+        printed: Path,
+        calls: Calls,
+        slot: Slot,
     ) -> dict[str, Any]:
-        """Have the worker run a job, within its limits.
+        """Have the worker run a job, within its limits, one of which is how much it prints.
 
         Raises:
-            Crash: If the worker ended instead.
+            _Crash: If the worker ended instead.
             MemoryExceeded: If it used too much memory; it still does.
             UdfTimeout: If the job takes too long; it still runs.
         """
-        asking = asyncio.create_task(worker.order(message, calls, slot))
-        watching = asyncio.create_task(_watch(worker, job.memory_bytes, Path(message["log"])))
-        try:
-            await asyncio.wait(
-                (asking, watching), timeout=job.timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if asking.done():
-                return _checked(await asking)
-            if watching.done():
-                limit = write_size(job.memory_bytes)
-                raise MemoryExceeded(
-                    f"it used {write_size(watching.result())} of memory, and may use {limit}; make"
-                    " it yield batches, or raise memory= in @udf",
-                    limit_bytes=job.memory_bytes,
-                )
-            raise UdfTimeout(
-                f"it ran longer than {write_seconds(job.timeout_s)}; make it faster, or raise"
-                " timeout= in @udf",
-                timeout_s=job.timeout_s,
-            )
-        finally:
-            asking.cancel()
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Crash):
-                await asking
+        channel = await worker.channel()
+        with (
+            channel.order(message, calls, slot) as answer,
+            _watching(answer, worker, job, printed),
+        ):
+            return _checked(await answer)
 
     def _give_back(self, worker: _Worker, answer: dict[str, Any] | None, target: Path) -> None:
         """Let a worker that has nothing to do rest, unless it is worn out."""
@@ -437,12 +424,18 @@ class _Together(Exception):
     """A process in which several jobs ran has ended, and nobody knows through which of them."""
 
 
-def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+class _Crash(Exception):
+    """The worker ended, or what it says makes no sense."""
+
+
+def _checked(answer: dict[str, Any] | None) -> dict[str, Any]:
     """The answer, if it is one: a run that finds the socket can write anything."""
+    if answer is None:
+        raise _Crash
     told = answer.get("draft", answer.get("problem"))
     spoilt, used_bytes = answer.get("spoilt"), answer.get("used_bytes")
     if not (isinstance(told, dict) and isinstance(spoilt, bool) and isinstance(used_bytes, int)):
-        raise Crash
+        raise _Crash
     return answer
 
 
@@ -459,20 +452,55 @@ def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> No
     task.add_done_callback(tasks.discard)
 
 
-async def _watch(worker: _Worker, limit_bytes: int, log: Path) -> int:
-    """Wait until the worker uses more memory than it may; keep its log short meanwhile.
+@contextlib.contextmanager
+def _watching(
+    answer: asyncio.Future[Any], worker: _Worker, job: Job, printed: Path
+) -> Iterator[None]:
+    """Look now and then whether a run is within its limits; if not, its answer is an error.
 
-    Returns:
-        What it used.
+    With timers, not with a task of its own for each run, of which there are thousands.
     """
-    looks = 0
-    while True:
-        await asyncio.sleep(_WATCH_S)
-        looks += 1
-        used = worker.used_bytes(children=looks % _WATCH_CHILDREN_EVERY == 0)
-        if used > limit_bytes:
-            return used
-        _shorten(log, 2 * LOG_BYTES)
+    loop = asyncio.get_running_loop()
+    ends, looks = loop.time() + job.timeout_s, itertools.count(1)
+    timer: asyncio.TimerHandle
+
+    def look() -> None:
+        nonlocal timer
+        if answer.done():
+            return
+        error = _exceeded(worker, job, next(looks), loop.time() >= ends)
+        if error is not None:
+            answer.set_exception(error)
+            return
+        _shorten(printed, 2 * LOG_BYTES)
+        timer = schedule()
+
+    def schedule() -> asyncio.TimerHandle:
+        return loop.call_later(max(min(_WATCH_S, ends - loop.time()), 0.0), look)
+
+    timer = schedule()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _exceeded(worker: _Worker, job: Job, look: int, is_late: bool) -> Error | None:
+    """The limit that a run exceeds."""
+    used = worker.used_bytes(children=look % _WATCH_CHILDREN_EVERY == 0)
+    if used > job.memory_bytes:
+        return MemoryExceeded(
+            f"it used {write_size(used)} of memory, and may use {write_size(job.memory_bytes)};"
+            " make it yield batches, or raise memory= in @udf",
+            limit_bytes=job.memory_bytes,
+        )
+    if is_late:
+        return UdfTimeout(
+            f"it ran longer than {write_seconds(job.timeout_s)}; make it faster, or raise timeout="
+            " in @udf",
+            timeout_s=job.timeout_s,
+        )
+    return None
 
 
 def _shorten(log: Path, over_bytes: int) -> None:

@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import ctypes
 import faulthandler
+import math
 import os
 import signal
 import socket
@@ -54,6 +55,8 @@ _SIGNALS = (
 _MOST_THREADS = 64
 _MOST_IDLE_LOAD = 0.2
 _IDLE_FROM_S = 0.05
+# Its memory is looked at after a run, but not more often than this.
+_LOOK_S = 0.05
 
 
 def main() -> None:
@@ -71,16 +74,17 @@ def main() -> None:
     threads = ThreadPoolExecutor(SHARED_JOBS, thread_name_prefix="webfoot-run")
     usage = _usage_meter()
     with Database(temp) as database, calling.everywhere_through(_Nobody()):
-        idle = _load_meter()
+        idle, surroundings = _load_meter(), _Surroundings()
         while (message := conversation.next_job()) is not None:
             job = message["job"]
             if message["do"] == "load":
                 registry = registries.load(sources.from_message(message["code"]))
                 conversation.answer(job, {})
-                idle = _load_meter()
+                idle, surroundings = _load_meter(), _Surroundings()
                 continue
             caller = JobCaller(conversation, job, registry) if registry else None
             if message["shared"]:
+                conversation.listen()
                 threads.submit(
                     _run_beside_others,
                     *(message, registry, database, caller),
@@ -88,7 +92,9 @@ def main() -> None:
                 )
                 continue
             haunted = idle() > _MOST_IDLE_LOAD
-            answer = _run_alone(message, registry, database, caller)
+            answer = _run_alone(
+                message, surroundings, prints.file_in(temp), registry, database, caller
+            )
             spoilt = haunted or _left_behind()
             conversation.answer(job, answer | usage() | {"spoilt": spoilt})
             idle = _load_meter()
@@ -128,6 +134,8 @@ def _tie_to_server() -> None:
 
 def _run_alone(
     message: Mapping[str, Any],
+    surroundings: _Surroundings,
+    printed: Path,
     registry: Registry | None,
     database: Database,
     caller: Caller | None,
@@ -135,8 +143,8 @@ def _run_alone(
     """Run a job that has the process for itself."""
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_printing_to(message["log"]))
-            stack.enter_context(_put_back())
+            stack.enter_context(_printing_to(str(printed), message["log"]))
+            stack.callback(surroundings.put_back)
             if caller is not None:
                 stack.enter_context(calling.everywhere_through(caller))
             answer = _run(message, registry, database)
@@ -192,40 +200,46 @@ def _bad_end(error: BaseException) -> dict[str, Any]:
 
 
 def _usage_meter() -> Callable[[], dict[str, Any]]:
-    """Tells how much memory is this process's own."""
+    """Tells how much memory is this process's own, or was a moment ago."""
     process = psutil.Process()
+    looked, used_bytes = -math.inf, 0
 
     def usage() -> dict[str, Any]:
-        pa.default_memory_pool().release_unused()
-        used = process.memory_info()
-        return {"used_bytes": used.rss - getattr(used, "shared", 0)}
+        nonlocal looked, used_bytes
+        now = time.monotonic()
+        if now - looked > _LOOK_S:
+            pa.default_memory_pool().release_unused()
+            used = process.memory_info()
+            looked, used_bytes = now, used.rss - getattr(used, "shared", 0)
+        return {"used_bytes": used_bytes}
 
     return usage
 
 
-@contextlib.contextmanager
-def _put_back() -> Iterator[None]:
-    """Put back what a run may change and the next would trip over."""
-    here = os.open(".", os.O_RDONLY)
-    # As bytes, which are not decoded: this is done for every run.
-    environment, builtin = dict(os.environb), dict(vars(builtins))
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    depth = sys.getrecursionlimit()
-    try:
-        yield
-    finally:
-        vars(builtins).update(builtin)
+class _Surroundings:
+    """What a run may change in its process and the next would trip over, as it is now."""
+
+    def __init__(self) -> None:
+        self._folder = Path.cwd()
+        # As bytes, which are not decoded: this is looked at after every run.
+        self._environment = dict(os.environb)
+        self._builtins = dict(vars(builtins))
+        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._depth = sys.getrecursionlimit()
+
+    def put_back(self) -> None:
+        """Have them again as they were."""
+        vars(builtins).update(self._builtins)
         with contextlib.suppress(OSError):
-            os.fchdir(here)
-            os.close(here)
-        if os.environb != environment:
+            os.chdir(self._folder)
+        if os.environb != self._environment:
             os.environb.clear()
-            os.environb.update(environment)
+            os.environb.update(self._environment)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in handlers.items():
+        for number, handler in self._handlers.items():
             if signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
-        sys.setrecursionlimit(depth)
+        sys.setrecursionlimit(self._depth)
 
 
 def _load_meter() -> Callable[[], float]:
@@ -240,11 +254,14 @@ def _load_meter() -> Callable[[], float]:
 
 
 @contextlib.contextmanager
-def _printing_to(log: str) -> Iterator[None]:
-    """Send descriptors 1 and 2 to the log, so that subprocesses and C code print there too."""
+def _printing_to(path: str, log: str) -> Iterator[None]:
+    """Send descriptors 1 and 2 to a file, so that subprocesses and C code print there too.
+
+    What a run has printed becomes its log. Most print nothing: the file is there for the next.
+    """
     saved = os.dup(1), os.dup(2)
     try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     except OSError:  # A full disk must not stop a run.
         descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, 1)
@@ -265,9 +282,7 @@ def _printing_to(log: str) -> Iterator[None]:
         for number, original in enumerate(saved, start=1):
             os.dup2(original, number)
             os.close(original)
-        with contextlib.suppress(OSError):
-            if os.path.getsize(log) == 0:  # noqa: PTH202  # half the price of a Path, on every run
-                os.unlink(log)  # noqa: PTH108
+        prints.keep(path, log)
 
 
 def _left_behind() -> bool:

@@ -130,7 +130,7 @@ class CatalogFile:
     async def _file(self, script: Script) -> tuple[Result, Blob]:
         """The file of `script`, made if it is not stored."""
         for _ in range(2):  # What was found may be evicted before it is opened.
-            result = await self._store.find(script.key)
+            result = (await self._store.find(script.key)).result
             if not isinstance(result, Result) or not self._store.last_used(result):
                 result = await self._make(script)
             blob = await self._store.open(result)
@@ -140,7 +140,7 @@ class CatalogFile:
 
     async def _make(self, script: Script) -> Result:
         async with self._store.claim(script.key):
-            known = await self._store.find(script.key)
+            known = (await self._store.find(script.key)).result
             if isinstance(known, Result) and self._store.last_used(known):
                 return known
             run = new_id()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from webfoot.results import Entry, Failure, Result
+    from webfoot.results import Failure, Known, Result
 
 
 class Blob(Protocol):
@@ -32,8 +32,8 @@ class Blob(Protocol):
 class Store(Protocol):
     """Keeps results and the memory of failures, by key."""
 
-    async def find(self, key: str) -> Entry | None:
-        """The newest entry of `key`, fresh or not."""
+    async def find(self, key: str) -> Known:
+        """What there is under `key`."""
 
     def claim(self, key: str) -> AbstractAsyncContextManager[None]:
         """Be the only one to run `key`, among all processes that share the store."""
@@ -42,14 +42,14 @@ class Store(Protocol):
         """Where `run` may write a file that nobody sees before it is published."""
 
     async def publish(self, result: Result, staged: Path) -> None:
-        """Make `staged` the bytes of `result`, and `result` the entry of its key, at once.
+        """Make `staged` the bytes of `result`, and `result` all that is known under its key.
 
         Raises:
             StorageFull: If the disk is full; nothing is visible then.
         """
 
     async def remember(self, failure: Failure) -> None:
-        """Make `failure` the entry of its key."""
+        """Add `failure` to what is known under its key."""
 
     async def open(self, result: Result) -> Blob | None:
         """Open the bytes of `result`; None if they are gone."""

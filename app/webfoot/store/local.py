@@ -1,13 +1,13 @@
 """A store in a folder, which several servers on one machine may share.
 
-    calls/3f/3f2a….json       an entry: the record of a result, or of a failure
+    known.sqlite              by key: the records of the newest result, and of the newest failure
     objects/9c/9c41….parquet  bytes, named by their SHA-256; the file's time: when last used
     staging/<server>/…        files being written; a dead server's are removed by the next to start
-    locks/3f2a…               held with flock while a key runs, so claims end with their server
+    locks/                    held while a key runs, so that claims end with their server
 
 Files are published by renaming, entries after the bytes that they name. Nothing is synced to disk:
 a process can be killed at any moment, and after a power cut the bytes are hashed before they are
-served.
+served. A run makes one file, and no more: to make one costs more than all else that is done here.
 """
 
 from __future__ import annotations
@@ -16,42 +16,56 @@ import asyncio
 import contextlib
 import errno
 import hashlib
-import itertools
 import logging
 import os
 import shutil
 import time
 import uuid
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import psutil
 
 from webfoot.errors import Error, SettingsError, StorageFull
-from webfoot.results import Result, from_json, to_json
+from webfoot.results import Failure, Known, Result, from_json, to_json
+from webfoot.sqlite import SqliteFile
 from webfoot.store.blobs import BlobMemory, FileBlob, MemoryBlob
-from webfoot.store.locks import try_lock
+from webfoot.store.locks import open_claims, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from webfoot.results import Entry, Failure
+    from webfoot.results import Entry
 
 # Bytes that are asked for again and again are answered from memory: this much of them, in pieces of
 # at most this size.
 _MEMORY_BYTES = 64_000_000
 _MEMORY_PIECE = 256_000
-_ENTRIES_IN_MEMORY = 10_000
+_KNOWN_IN_MEMORY = 10_000
 # Bytes used within this many seconds are never evicted: a reader comes back for its next range.
 _IN_USE_S = 60
 # An entry that expired this many seconds ago answers nobody any more.
 _FORGET_S = 600
+# So many entries are looked at at once when some are to be removed.
+_ROWS_A_LOOK = 1_000
 # Other servers fill the store too: its size is taken anew after each tenth that this one adds.
 _RECOUNT_SHARE = 0.1
 _FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+_PUBLISH = "INSERT OR REPLACE INTO known (key, result, written) VALUES (?, ?, ?)"
+_REMEMBER = """
+INSERT INTO known (key, failure, written) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET failure = excluded.failure, written = excluded.written
+"""
+_INDEX = "known.sqlite"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS known (
+    key TEXT PRIMARY KEY, result TEXT, failure TEXT, written REAL NOT NULL
+) WITHOUT ROWID
+"""
 
-
+_Texts: TypeAlias = tuple[str | None, str | None]
 _log = logging.getLogger(__name__)
 
 
@@ -67,79 +81,72 @@ class LocalStore:
         self._root = root.absolute()
         self._root_text = str(self._root)
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[str, tuple[tuple[int, int], Entry]] = OrderedDict()
+        # As it was read from its texts.
+        self._known: OrderedDict[str, tuple[_Texts, Known]] = OrderedDict()
         self._memory = BlobMemory(_MEMORY_BYTES, _MEMORY_PIECE)
         self._touched: dict[str, float] = {}
         self._trusted_since = psutil.boot_time()
         self._evicting = False
-        self._numbers = itertools.count()
+        self._open_files = contextlib.ExitStack()
         try:
-            self._staging, self._alive = self._settle()
+            self._settle()
         except OSError as error:
             raise SettingsError(
                 f"the store {root} cannot be used: {error.strerror}; choose another folder"
             ) from error
-        self._bytes = sum(size for _, _, size in self._files("objects", "calls"))
+        self._bytes = self._index.size() + sum(size for _, _, size in self._objects())
         self._recount_at = self._bytes + self._max_bytes * _RECOUNT_SHARE
 
-    async def find(self, key: str) -> Entry | None:
-        """The newest entry of `key`; a torn or dangling one counts as none."""
-        path = self._entry_path(key)
-        try:
-            state = os.stat(path)  # noqa: PTH116  # see below, at `_entry_path`
-        except OSError:
-            return None
-        stamp = (state.st_mtime_ns, state.st_ino)
-        known = self._entries.get(key)
-        if known is not None and known[0] == stamp:
-            self._entries.move_to_end(key)
-            return known[1]
-        try:
-            entry = _read_entry(path)
-        except (OSError, ValueError):
-            return None
-        self._entries[key] = (stamp, entry)
-        while len(self._entries) > _ENTRIES_IN_MEMORY:
-            self._entries.popitem(last=False)
-        return entry
+    async def find(self, key: str) -> Known:
+        """What there is under `key`; what cannot be read counts as nothing."""
+        with _errors_of_the_store():
+            rows = self._index.run("SELECT result, failure FROM known WHERE key = ?", key)
+        if not rows:
+            return Known()
+        [texts] = rows
+        before = self._known.get(key)
+        if before is not None and before[0] == texts:
+            self._known.move_to_end(key)
+            return before[1]
+        self._known[key] = texts, (known := _read(*texts))
+        while len(self._known) > _KNOWN_IN_MEMORY:
+            self._known.popitem(last=False)
+        return known
 
     @contextlib.asynccontextmanager
     async def claim(self, key: str) -> AsyncIterator[None]:
-        """Hold the key's lock file; waiting costs a look every few hundredths of a second."""
-        path = self._root / "locks" / key
+        """Hold the key's lock; waiting costs a look every few hundredths of a second."""
+        claims = self._claims
         wait = 0.005
-        while (descriptor := self._try_claim(path)) is None:
-            await asyncio.sleep(wait)
-            wait = min(wait * 1.5, 0.05)
+        with _errors_of_the_store():
+            while not claims.take(key):
+                await asyncio.sleep(wait)
+                wait = min(wait * 1.5, 0.05)
         try:
             yield
         finally:
-            # Unlinked while it is held: who waits for it sees that, and locks its successor.
             with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-            os.close(descriptor)
+                claims.release(key)
 
     def stage(self, run: str, extension: str) -> Path:
         """A path in this server's own staging folder."""
         if not self._staging.is_dir():  # Somebody removed the store.
             with _errors_of_the_store():
-                lost = self._alive
-                self._staging, self._alive = self._settle()
-                os.close(lost)
+                self._settle()
         return self._staging / f"{run}.{extension}"
 
     async def publish(self, result: Result, staged: Path) -> None:
         """Rename the bytes into place, then the entry that names them."""
         with _errors_of_the_store():
             self._bytes += _replace(staged, self._object_path(result))
-            self._write_entry(result.key, result)
+            self._write(_PUBLISH, result)
         if self._bytes > min(self._max_bytes, self._recount_at):
             await self._evict(self._max_bytes, int(self._max_bytes * 0.9))
 
     async def remember(self, failure: Failure) -> None:
         """Keep a failure; on a full disk it is forgotten at once."""
         with contextlib.suppress(OSError):
-            self._write_entry(failure.key, failure)
+            self._write(_REMEMBER, failure)
 
     async def open(self, result: Result) -> MemoryBlob | FileBlob | None:
         """Open a result's bytes and note that they are in use."""
@@ -191,31 +198,24 @@ class LocalStore:
     def close(self) -> None:
         """Remove this server's staging folder."""
         shutil.rmtree(self._staging, ignore_errors=True)
-        os.close(self._alive)
+        self._open_files.close()
 
-    # Texts and `os.stat`, not Path objects: these are asked for several times in every request.
-
-    def _entry_path(self, key: str) -> str:
-        return f"{self._root_text}/calls/{key[:2]}/{key}.json"
+    # A text and `os.stat`, not a Path object: it is asked for several times in every request.
 
     def _object_path(self, result: Result) -> str:
         return f"{self._root_text}/objects/{result.etag[:2]}/{result.etag}.{result.extension}"
 
-    def _write_entry(self, key: str, entry: Entry) -> None:
-        draft = self._staging / f"{next(self._numbers)}.json"
-        try:
-            draft.write_text(to_json(entry))
-            self._bytes += _replace(draft, self._entry_path(key))
-            self._entries.pop(key, None)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+    def _write(self, statement: str, entry: Entry) -> None:
+        text = to_json(entry)
+        self._index.run(statement, entry.key, text, time.time())
+        # About as much as it takes; the next count is exact.
+        self._bytes += len(text)
 
     def _touch(self, path: str) -> None:
         now = time.time()
         if abs(now - self._touched.get(path, 0)) < 1:
             return
-        if len(self._touched) > _ENTRIES_IN_MEMORY:
+        if len(self._touched) > _KNOWN_IN_MEMORY:
             self._touched.clear()
         self._touched[path] = now
         with contextlib.suppress(OSError):  # Evicted, or another user's.
@@ -231,13 +231,12 @@ class LocalStore:
             return True
         return await asyncio.to_thread(_hash, blob) == result.etag
 
-    def _files(self, *folders: str) -> Iterator[tuple[float, Path, int]]:
-        """Every stored file: when it was last used, where it is, and what it takes on the disk."""
-        for folder in folders:
-            for path in (self._root / folder).glob("*/*"):
-                with contextlib.suppress(OSError):
-                    state = path.stat()
-                    yield state.st_mtime, path, _used_bytes(state)
+    def _objects(self) -> Iterator[tuple[float, Path, int]]:
+        """Every object: when it was last used, where it is, and what it takes on the disk."""
+        for path in (self._root / "objects").glob("*/*"):
+            with contextlib.suppress(OSError):
+                state = path.stat()
+                yield state.st_mtime, path, _used_bytes(state)
 
     async def _evict(self, limit: int, target: int) -> None:
         """If more than `limit` bytes are stored, remove the least used until `target` are left."""
@@ -246,7 +245,8 @@ class LocalStore:
         self._evicting = True
         before = self._bytes
         try:
-            left, removed = await asyncio.to_thread(self._sweep, limit, target)
+            indexed = self._index.size()
+            left, removed = await asyncio.to_thread(self._sweep, indexed, limit, target)
         finally:
             self._evicting = False
         for path in removed:
@@ -255,16 +255,20 @@ class LocalStore:
         self._bytes += left - before
         self._recount_at = self._bytes + self._max_bytes * _RECOUNT_SHARE
 
-    def _sweep(self, limit: int, target: int) -> tuple[int, list[str]]:
+    def _sweep(self, indexed: int, limit: int, target: int) -> tuple[int, list[str]]:
         """Evict, on a thread: touches nothing but the files.
+
+        Args:
+            indexed: What the index takes, in bytes.
+            limit: If no more than this is stored, nothing is removed.
+            target: How much may be left, if it can be.
 
         Returns:
             How many bytes are left, and the objects removed.
         """
-        objects = sorted(self._files("objects"))
-        entries = list(self._files("calls"))
-        left = sum(size for _, _, size in (*objects, *entries))
+        objects = sorted(self._objects())
         removed: list[str] = []
+        left = sum(size for _, _, size in objects) + indexed
         if left <= limit:
             return left, removed
         for _, path, size in objects:
@@ -275,36 +279,54 @@ class LocalStore:
             path.unlink(missing_ok=True)
             removed.append(str(path))
             left -= size
-        for _, path, size in entries:
-            if not _in_use(path) and self._is_waste(path):
-                path.unlink(missing_ok=True)
-                left -= size
+        # On a full disk, of which nothing could be removed, it cannot even be opened. It is opened
+        # anew, because one thread at a time may use it.
+        with (
+            contextlib.suppress(OSError),
+            contextlib.closing(SqliteFile(self._root / _INDEX, _SCHEMA)) as index,
+        ):
+            self._remove_waste(index)
+            left += index.size() - indexed
         return left, removed
 
-    def _is_waste(self, entry_path: Path) -> bool:
-        """Whether an entry answers nobody: its bytes are gone, or it has long expired."""
-        try:
-            entry = from_json(entry_path.read_bytes())
-        except FileNotFoundError:
-            return False
-        except (OSError, ValueError):
-            return True
-        gone = isinstance(entry, Result) and self.last_used(entry) == 0
-        return gone or not entry.fresh(time.time() - _FORGET_S)
+    def _remove_waste(self, index: SqliteFile) -> None:
+        """Remove what answers nobody: its bytes are gone, or it has long expired."""
+        statement = """
+        SELECT key, written, result, failure FROM known WHERE key > ? AND written < ?
+        ORDER BY key LIMIT ?
+        """
+        settled, last = time.time() - _IN_USE_S, ""
+        while True:
+            page = index.run(statement, last, settled, _ROWS_A_LOOK)
+            for key, written, *texts in page:
+                if not self._is_useful(_read(*texts)):
+                    # Unless it was replaced meanwhile.
+                    index.run("DELETE FROM known WHERE key = ? AND written = ?", key, written)
+            if len(page) < _ROWS_A_LOOK:
+                break
+            last = page[-1][0]
+        index.shrink()
 
-    def _try_claim(self, path: Path) -> int | None:
-        with _errors_of_the_store():
-            try:
-                return try_lock(path)
-            except FileNotFoundError:  # Somebody removed the store.
-                path.parent.mkdir(parents=True, exist_ok=True)
-                return try_lock(path)
+    def _is_useful(self, known: Known) -> bool:
+        lately = time.time() - _FORGET_S
+        result, failure = known.result, known.failure
+        there = result is not None and result.fresh(lately) and self.last_used(result) > 0
+        return there or (failure is not None and failure.fresh(lately))
 
-    def _settle(self) -> tuple[Path, int]:
-        """Make the folders, remove what servers that died left, and make a staging folder."""
-        for name in ("calls", "objects", "staging", "locks"):
+    def _settle(self) -> None:
+        """Make the folders and open the files; remove what servers that died left."""
+        for name in ("objects", "staging", "locks"):
             (self._root / name).mkdir(parents=True, exist_ok=True)
+        self._index = SqliteFile(self._root / _INDEX, _SCHEMA)
+        self._open_files.callback(self._index.close)
+        self._claims = open_claims(self._root / "locks")
+        self._open_files.callback(self._claims.close)
         self._remove_abandoned()
+        self._staging, alive = self._make_staging()
+        self._open_files.callback(os.close, alive)
+
+    def _make_staging(self) -> tuple[Path, int]:
+        """A folder that is this server's own, and the lock that says so."""
         while True:
             folder = self._root / "staging" / uuid.uuid4().hex
             folder.mkdir()
@@ -315,18 +337,12 @@ class LocalStore:
                     return folder, descriptor
 
     def _remove_abandoned(self) -> None:
-        """Remove the staging folders and the locks of servers that died."""
+        """Remove the staging folders of servers that died."""
         for folder in (self._root / "staging").iterdir():
             with contextlib.suppress(OSError):
                 descriptor = try_lock(folder / "alive")
                 if descriptor is not None:
                     shutil.rmtree(folder, ignore_errors=True)
-                    os.close(descriptor)
-        for path in (self._root / "locks").iterdir():
-            with contextlib.suppress(OSError):
-                descriptor = try_lock(path)
-                if descriptor is not None:
-                    path.unlink(missing_ok=True)
                     os.close(descriptor)
 
 
@@ -344,13 +360,20 @@ def _hash(blob: FileBlob) -> str:
     return digest.hexdigest()
 
 
-def _read_entry(path: str) -> Entry:
-    return from_json(Path(path).read_bytes())
+def _read(result: str | None, failure: str | None) -> Known:
+    known = Known()
+    with contextlib.suppress(ValueError):
+        if result is not None and isinstance(read := from_json(result), Result):
+            known = replace(known, result=read)
+    with contextlib.suppress(ValueError):
+        if failure is not None and isinstance(read := from_json(failure), Failure):
+            known = replace(known, failure=read)
+    return known
 
 
 def _replace(source: Path, target: str) -> int:
     """Rename a file into place; what it takes on the disk."""
-    used = _used_bytes(os.stat(source))  # noqa: PTH116  # as above: on every run, twice
+    used = _used_bytes(os.stat(source))  # noqa: PTH116  # as above: on every run
     try:
         os.replace(source, target)  # noqa: PTH105  # likewise
     except FileNotFoundError:

@@ -2,12 +2,117 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# The first 15 hexadecimal digits of a key are its byte: as many as fit a file's offset.
+_DIGITS = 15
+
+
+class Claims(Protocol):
+    """Which keys are held: each by one task of one process."""
+
+    def take(self, key: str) -> bool:
+        """Hold `key`; False if another task, or process, does.
+
+        Raises:
+            OSError: If the folder of the locks is gone, say.
+        """
+
+    def release(self, key: str) -> None:
+        """Let `key` go."""
+
+    def close(self) -> None:
+        """Let all go."""
+
+
+def open_claims(folder: Path) -> Claims:
+    """The claims whose locks are in `folder`, for all processes of this machine."""
+    if hasattr(fcntl, "F_OFD_SETLK"):
+        return ByteClaims(folder)
+    return FileClaims(folder)
+
+
+class ByteClaims:
+    """Claims as locks on the bytes of one file: nothing is written, and so the disk may be full.
+
+    Args:
+        folder: Where the file is.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # A lock is the open file's (OFD), not the process': two stores may be in one process.
+        self._file = os.open(folder / "bytes", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._held: set[str] = set()
+
+    def take(self, key: str) -> bool:
+        """Lock the key's byte."""
+        if key in self._held:
+            return False
+        try:
+            self._set(key, fcntl.F_WRLCK)
+        except BlockingIOError:
+            return False
+        self._held.add(key)
+        return True
+
+    def release(self, key: str) -> None:
+        """Unlock the key's byte."""
+        self._held.discard(key)
+        self._set(key, fcntl.F_UNLCK)
+
+    def close(self) -> None:
+        """Close the file, which ends its locks."""
+        os.close(self._file)
+
+    def _set(self, key: str, kind: int) -> None:
+        byte = int(key[:_DIGITS], 16)
+        # As `struct flock` is laid out: kind, whence, start, length, process.
+        lock = struct.pack("hhqqi4x", kind, os.SEEK_SET, byte, 1, 0)
+        fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, lock)
+
+
+class FileClaims:
+    """Claims as locks on files, one each, where a system locks no bytes for an open file (macOS).
+
+    Args:
+        folder: Where the files are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[str, int] = {}
+        for left in folder.iterdir():  # By processes that died.
+            with contextlib.suppress(OSError):
+                descriptor = try_lock(left)
+                if descriptor is not None:
+                    left.unlink(missing_ok=True)
+                    os.close(descriptor)
+
+    def take(self, key: str) -> bool:
+        """Lock the key's file."""
+        descriptor = try_lock(self._folder / key)
+        if descriptor is None:
+            return False
+        self._held[key] = descriptor
+        return True
+
+    def release(self, key: str) -> None:
+        """Remove the key's file."""
+        # Unlinked while it is held: who waits for it sees that, and locks its successor.
+        (self._folder / key).unlink(missing_ok=True)
+        os.close(self._held.pop(key))
+
+    def close(self) -> None:
+        """Remove the files."""
+        for key in list(self._held):
+            self.release(key)
 
 
 def try_lock(path: Path) -> int | None:

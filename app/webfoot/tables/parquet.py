@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from webfoot.results import Column, Draft
 from webfoot.tables.columns import fit, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from webfoot.tables.conversion import Batches
@@ -26,6 +27,12 @@ ROWS_A_GROUP = 122_880
 _DICTIONARY_BYTES = 128 << 10
 # One column chunk above 2.85 GB breaks DuckDB over HTTP; this also bounds the writer's memory.
 BYTES_A_GROUP = 64_000_000
+# A table of so few cells, and its file of so few bytes, are written with the fastest codec: zstd
+# takes as long for them as all else that is done to a call, and saves nothing that a disk keeps in
+# whole blocks.
+_SMALL_CELLS = 2_000
+_SMALL_BYTES = 16_000
+_FAST, _DENSE = "snappy", "zstd"
 
 
 def write(table: Batches, path: Path) -> Draft:
@@ -55,20 +62,43 @@ def write_parquet(table: Batches, file: Sink) -> tuple[int, tuple[Column, ...]]:
         OSError: If the disk is full.
     """
     schema = settle(table.schema)
+    groups = _groups(_settled(table.stream, schema), schema)
+    columns = tuple(Column(field.name, str(field.type)) for field in schema)
+    begun = list(itertools.islice(groups, 1))
+    codec = codec_for(sum(map(len, begun)) * len(columns))
+    if codec == _FAST:
+        begun += itertools.islice(groups, 1)
+        small = pa.BufferOutputStream()
+        rows = _write_groups(begun[:1], schema, small, codec)
+        if small.tell() <= _SMALL_BYTES and len(begun) <= 1:
+            file.write(small.getvalue())
+            return rows, columns
+    everything = itertools.chain(begun, groups)
+    return _write_groups(everything, schema, pa.PythonFile(file, "w"), _DENSE), columns
+
+
+def codec_for(cells: int) -> str:
+    """How to compress row groups of about so many cells."""
+    return _FAST if cells <= _SMALL_CELLS else _DENSE
+
+
+def open_writer(sink: Any, schema: pa.Schema, codec: str) -> pq.ParquetWriter:
+    """A writer as every file of ours is written with."""
+    return pq.ParquetWriter(
+        sink, schema, compression=codec, dictionary_pagesize_limit=_DICTIONARY_BYTES
+    )
+
+
+def _write_groups(groups: Iterable[pa.Table], schema: pa.Schema, sink: Any, codec: str) -> int:
     rows = 0
-    with pq.ParquetWriter(pa.PythonFile(file, "w"), schema, **parquet_options()) as writer:
-        for group in _groups(_settled(table.stream, schema), schema):
+    with open_writer(sink, schema, codec) as writer:
+        for group in groups:
             try:
                 writer.write_table(group, row_group_size=ROWS_A_GROUP)
             except pa.ArrowException as error:  # It names the column.
                 raise InvalidResult(f"it cannot be written as Parquet: {error}") from error
             rows += len(group)
-    return rows, tuple(Column(field.name, str(field.type)) for field in schema)
-
-
-def parquet_options() -> dict[str, Any]:
-    """How every file of ours is written."""
-    return {"compression": "zstd", "dictionary_pagesize_limit": _DICTIONARY_BYTES}
+    return rows
 
 
 def _settled(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -80,6 +110,9 @@ def _settled(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[p
 def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Pieces of a bounded size, so that a cast to 32-bit offsets cannot overflow."""
     pieces = max(-(-batch.nbytes // BYTES_A_GROUP), 1)
+    if pieces == 1:
+        yield batch
+        return
     step = max(-(-len(batch) // pieces), 1)
     for start in range(0, len(batch), step):
         yield batch.slice(start, step)
@@ -87,11 +120,14 @@ def _split(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _halve(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Pieces that fit a row group, also where few rows hold most of the bytes."""
+    if batch.nbytes <= BYTES_A_GROUP:
+        yield batch
+        return
     middle = len(batch) // 2
     left, right = batch.slice(0, middle), batch.slice(middle)
     # Halves that share a dictionary are as large as the whole: halving them gains nothing.
     shared = (left.nbytes + right.nbytes) * 2 > batch.nbytes * 3
-    if batch.nbytes <= BYTES_A_GROUP or not middle or shared:
+    if not middle or shared:
         yield batch
     else:
         yield from _halve(left)

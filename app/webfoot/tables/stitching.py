@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,7 +21,7 @@ from webfoot.files import HashedFile
 from webfoot.quantities import shorten
 from webfoot.results import Column, Draft
 from webfoot.tables.columns import settle
-from webfoot.tables.parquet import ROWS_A_GROUP, parquet_options
+from webfoot.tables.parquet import ROWS_A_GROUP, codec_for, open_writer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +33,6 @@ ERROR_COLUMN = "_error"
 _HELD_FILE_BYTES = 64 << 10
 _HELD_BYTES = 16 << 20
 _HELD_CELLS = 20_000
-_THREADS = 4
 # What the metadata tell of an input that failed.
 _MOST_DETAIL = 1_000
 _MOST_FAULTS = 10
@@ -158,9 +156,10 @@ def stitch(parts: Sequence[Part], target: Path, *, errors: bool) -> Draft:
     note = json.dumps({"inputs": outcomes, "columns": dict(layout.inputs)}, default=str)
     metadata = {**(layout.schema.metadata or {}), METADATA_KEY: note}
     schema, rows = layout.schema.with_metadata(metadata), 0
+    cells = sum(reader.rows or 0 for reader in readers) * len(schema) // max(len(readers), 1)
     with (
         HashedFile(target) as file,
-        pq.ParquetWriter(pa.PythonFile(file, "w"), schema, **parquet_options()) as writer,
+        open_writer(pa.PythonFile(file, "w"), schema, codec_for(cells)) as writer,
     ):
         for part, reader, known in zip(parts, readers, scalars, strict=True):
             if part.problem is not None:
@@ -218,15 +217,15 @@ def _readers(parts: Sequence[Part]) -> Iterator[_Reader]:
         size if fits else 0 for size, fits in zip(sizes, small, strict=True)
     )
     whole = [fits and so_far <= _HELD_BYTES for fits, so_far in zip(small, held, strict=True)]
-    # Opening a file costs more than reading what is in it, and neither holds Python's lock.
-    with ThreadPoolExecutor(_THREADS) as threads:
-        yield from threads.map(_reader, parts, whole)
+    yield from map(_reader, parts, whole)
 
 
 def _reader(part: Part, whole: bool) -> _Reader:
     if part.path is None:
         return _Reader(None, None, None, None)
-    with pq.ParquetFile(part.path) as file:
+    # In one read: Arrow's own file costs twice that, and threads gain nothing.
+    source = pa.BufferReader(part.path.read_bytes()) if whole else part.path
+    with pq.ParquetFile(source) as file:
         # A small file may be a large table: a million equal values take a few hundred bytes.
         whole = whole and file.metadata.num_rows * file.metadata.num_columns <= _HELD_CELLS
         held = file.read(use_threads=False) if whole else None

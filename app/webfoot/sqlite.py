@@ -1,0 +1,111 @@
+"""SQLite files that several processes share: for records that are many and small.
+
+Nothing is synced to disk, as in the rest of a store: a process can be killed at any moment, and
+after a power cut a file is checked before it is used, and begun anew if it is damaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# How long a writer waits for another process' to end, which takes microseconds.
+_BUSY_S = 5.0
+_SETTINGS = (
+    "PRAGMA auto_vacuum = incremental",
+    "PRAGMA journal_mode = wal",
+    "PRAGMA synchronous = off",
+)
+_log = logging.getLogger(__name__)
+
+
+class SqliteFile:
+    """A file with tables, which this and other processes read and change.
+
+    What goes wrong with it is an OSError, as with any file: ENOSPC if the disk is full. One thread
+    at a time may use it.
+
+    Args:
+        path: Where it is; made if it is missing, with the folder above it.
+        schema: The statement that makes its table, if that is missing.
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _as_os_errors():
+            try:
+                self._connection = _open(path, schema)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                _log.warning("%s is damaged (%s); a new one takes its place", path, error)
+                for suffix in ("", "-wal", "-shm"):
+                    Path(f"{path}{suffix}").unlink(missing_ok=True)
+                self._connection = _open(path, schema)
+
+    def run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement, which is a transaction of its own.
+
+        Returns:
+            Its rows.
+        """
+        with _as_os_errors():
+            return self._connection.execute(statement, values).fetchall()
+
+    def size(self) -> int:
+        """How many bytes of the file are in use."""
+        [(pages, free, bytes_each)] = self.run(
+            "SELECT page_count, freelist_count, page_size"
+            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+        )
+        return int((pages - free) * bytes_each)
+
+    def shrink(self) -> None:
+        """Give the disk back what is not in use."""
+        with _as_os_errors():
+            # `execute` would end after the first page.
+            self._connection.executescript("PRAGMA incremental_vacuum")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def _open(path: Path, schema: str) -> sqlite3.Connection:
+    before_boot = path.exists() and path.stat().st_mtime < psutil.boot_time()
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        for statement in (*_SETTINGS, schema):
+            connection.execute(statement)
+        if before_boot:
+            _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    [(found,)] = connection.execute("PRAGMA quick_check(1)")
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        raise OSError(errno.ENOSPC if is_full else errno.EIO, str(error)) from error
