@@ -42,8 +42,9 @@ bench: $(VENV)/.dev ## Every benchmark, side by side with its peers
 	$(BIN)/python -m bench
 
 lock: $(VENV)/.dev ## Renew the hash-locked requirements
-	$(BIN)/uv pip compile pyproject.toml --extra examples --group build $(UV_LOCK) -o requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --extra examples --group build --group dev -c requirements.txt $(UV_LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --group build --group dev $(UV_LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra aws --group build -c requirements-dev.txt $(UV_LOCK) -o requirements-aws.txt
 
 UV_LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header

@@ -32,7 +32,7 @@ EXAMPLES: list[Error] = [
     ServerBusy("full", retry_after_s=7),
     UdfTimeout("slow", timeout_s=1.5),
     MemoryExceeded("fat", limit_bytes=10),
-    *(cls(f"a {cls.code} é \ud800 \x00 🦆") for cls in set(Error.classes.values())),
+    *(cls(f"a {cls.code} é \ud800 \x00 🦆") for cls in dict.fromkeys(Error.classes.values())),
 ]
 
 
