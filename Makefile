@@ -15,8 +15,8 @@ help: ## List the commands
 serve: $(VENV)/.run ## Serve the UDFs of $(FOLDER)/ on http://localhost:8000, live on every save
 	$(BIN)/webfoot serve $(FOLDER) --reload
 
-test: $(VENV)/.dev ## Run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Run the tests, on every core
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(VENV)/.dev lint types test ## Everything that must pass before a change lands
 

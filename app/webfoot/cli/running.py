@@ -144,4 +144,6 @@ def _show_summary(console: Console, result: Result, ran: bool, output: Path | No
         f" run {result.run}{where}",
         style="dim",
         highlight=False,
+        # A path that is cut in two cannot be copied.
+        soft_wrap=True,
     )
