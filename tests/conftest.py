@@ -6,10 +6,13 @@ import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.places import places_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.places import Place
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +27,15 @@ def write_files() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def make_place(tmp_path: Path, write_files: Callable[..., Path]) -> Callable[[], Place]:
+    """Makes engines that share one store, as several servers may."""
+    return places_in(tmp_path, write_files)
+
+
+@pytest.fixture
+def place(make_place: Callable[[], Place]) -> Place:
+    """An engine whose runs end when a test says so."""
+    return make_place()

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from webfoot import engine as engines
-from webfoot import registry, sources
-from webfoot.engine import Engine
 from webfoot.errors import (
     Error,
     InvalidParameters,
@@ -25,129 +22,14 @@ from webfoot.errors import (
     StorageFull,
     UdfFailed,
 )
-from webfoot.results import Column, Draft, Result
-from webfoot.runners.jobs import ViewJob
-from webfoot.runs import Runs
-from webfoot.settings import Settings
-from webfoot.store.local import _PUBLISH, LocalStore
+from webfoot.store.local import _PUBLISH
 from webfoot.views import View
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from webfoot.definition import Udf
-    from webfoot.engine import Answer
-    from webfoot.registry import Registry
-    from webfoot.results import Call
-    from webfoot.runners import Calls
-    from webfoot.runners.jobs import Job
-
-UDFS = """
-    @udf(cache="1h")
-    def hourly(n: int = 1) -> list[dict[str, int]]:
-        return []
-
-    @udf(cache=0)
-    def live(n: int = 1) -> list[dict[str, int]]:
-        return []
-
-    @udf(cache=0.2)
-    def brief(n: int = 1) -> list[dict[str, int]]:
-        return []
-
-    @udf(cache="forever")
-    def eternal(n: int = 1) -> list[dict[str, int]]:
-        return []
-"""
-
-
-@dataclass
-class FakeRunner:
-    """Writes a text with the number of the run; `go` holds runs back, `error` fails them."""
-
-    runs: int = 0
-    cancelled: int = 0
-    error: BaseException | None = None
-    text: str = "run {}"
-    go: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        self.go.set()
-
-    async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:  # noqa: ARG002  # it is silent
-        self.runs += 1
-        number = self.runs
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if self.error is not None:
-            raise self.error
-        data = self.text.format(number).encode()
-        if isinstance(job, ViewJob):
-            data = b"view of " + job.source.read_bytes()
-        target.write_bytes(data)  # noqa: ASYNC240  # a few bytes
-        return Draft(hashlib.sha256(data).hexdigest(), len(data), number, (Column("n", "int64"),))
-
-    async def use(self, registry: Registry) -> None: ...
-
-    async def close(self) -> None: ...
-
-
-@dataclass
-class Place:
-    """An engine and what it is made of."""
-
-    engine: Engine
-    runner: FakeRunner
-    store: LocalStore
-
-    def udf(self, name: str) -> Udf:
-        return self.engine.registry.find(name)
-
-    def call(self, name: str = "hourly", n: int = 1) -> Call:
-        return self.engine.call(self.udf(name), [("n", str(n))])
-
-    async def ask(
-        self, name: str = "hourly", n: int = 1, *, ranged: bool = False, rerun: bool = False
-    ) -> Answer:
-        udf = self.udf(name)
-        return await self.engine.result(udf, self.call(name, n), ranged=ranged, rerun=rerun)
-
-    async def read(self, name: str = "hourly", *, ranged: bool = False) -> bytes:
-        """The bytes that a request is answered with, as the server would."""
-        answer = await self.ask(name, ranged=ranged)
-        blob = await self.store.open(answer.result)
-        assert blob is not None
-        data = blob.read(0, blob.size)
-        blob.close()
-        return data
-
-    async def head(self, name: str = "hourly") -> Result | None:
-        return await self.engine.peek(self.call(name), View("parquet"))
-
-
-@pytest.fixture
-def make_place(tmp_path: Path, write_files: Callable[..., Path]) -> Callable[[], Place]:
-    """Makes places that share one store, as several servers may."""
-    folder = write_files(tmp_path / "timed", timed=UDFS)
-
-    def make() -> Place:
-        settings = Settings(folder=folder, store=tmp_path / "store")
-        store = LocalStore(settings.store, 10**9)
-        runner = FakeRunner()
-        loaded = registry.load(sources.read(folder))
-        runs = Runs(settings.store / "runs")
-        return Place(Engine(loaded, store, runner, runs, settings), runner, store)
-
-    return make
-
-
-@pytest.fixture
-def place(make_place: Callable[[], Place]) -> Place:
-    return make_place()
+    from tests.places import FakeRunner, Place
 
 
 async def started(runner: FakeRunner, count: int = 1) -> None:

@@ -75,7 +75,7 @@ def call_by_schema(server: Server, requests: int) -> dict[int, int]:
     }
     schema = schemathesis.openapi.from_dict({**document, "paths": kept})
     operations = [one.ok() for one in schema.get_all_operations() if isinstance(one, Ok)]
-    assert len(operations) == len(kept)
+    assert len(operations) == sum(len({"get", "post", "delete"} & set(kept[p])) for p in kept)
     seen: dict[int, int] = {}
     with httpx.Client(base_url=server.url, timeout=60) as client:
         for operation in operations:

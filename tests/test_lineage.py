@@ -15,7 +15,7 @@ REGISTRY = Registry(Code(Path("udfs"), "udfs", {}), {})
 
 
 def test_calls_below_know_their_trace_depth_and_parent() -> None:
-    root = new_lineage(REGISTRY, 10, 5)
+    root = new_lineage(REGISTRY, 10, 5, 60)
     child = root.below("key of root", "run of root")
     grandchild = child.below("key of a fan-out")
     assert root.trace == child.trace == grandchild.trace
@@ -25,17 +25,17 @@ def test_calls_below_know_their_trace_depth_and_parent() -> None:
 
 
 def test_each_request_has_a_trace_of_its_own() -> None:
-    assert new_lineage(REGISTRY, 1, 1).trace != new_lineage(REGISTRY, 1, 1).trace
+    assert new_lineage(REGISTRY, 1, 1, 60).trace != new_lineage(REGISTRY, 1, 1, 60).trace
 
 
 def test_calls_that_go_too_deep_are_refused() -> None:
-    place = new_lineage(REGISTRY, 10, 2).below("a").below("b")
+    place = new_lineage(REGISTRY, 10, 2, 60).below("a").below("b")
     with pytest.raises(FanoutLimit, match=r"more than 2 deep.*WEBFOOT_DEPTH"):
         place.below("c")
 
 
 def test_the_budget_is_shared_by_all_that_one_request_led_to() -> None:
-    root = new_lineage(REGISTRY, 10, 5)
+    root = new_lineage(REGISTRY, 10, 5, 60)
     root.below("a").budget.take(4)
     root.below("b").below("c").budget.take(6)
     with pytest.raises(FanoutLimit, match=r"1 more calls after 10 .* which is 10.*WEBFOOT_CALLS"):
@@ -43,7 +43,7 @@ def test_the_budget_is_shared_by_all_that_one_request_led_to() -> None:
 
 
 def test_a_call_that_is_refused_costs_nothing() -> None:
-    budget = new_lineage(REGISTRY, 10, 5).budget
+    budget = new_lineage(REGISTRY, 10, 5, 60).budget
     with pytest.raises(FanoutLimit):
         budget.take(11)
     budget.take(10)

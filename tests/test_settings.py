@@ -26,6 +26,8 @@ TEXTS: dict[str, tuple[str, object]] = {
     "calls": ("7", 7),
     "depth": ("4", 4),
     "timeout": ("1m30s", 90.0),
+    "hold": ("5s", 5.0),
+    "job_timeout": ("6h", 21_600.0),
     "memory": ("512MB", 512_000_000),
     "cache": ("forever", math.inf),
     "reload": ("on", True),

@@ -29,7 +29,7 @@ LAYERS = [
         *("tiling", "views"),
     },
     {"engine", "fanout", "lineage"},
-    {"assembly", "probe", "reload"},
+    {"assembly", "jobs", "probe", "reload"},
     {"server"},
     {"aws", "cli", "in_process"},
 ]

@@ -14,7 +14,7 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webfoot import runs as run_records
 from webfoot.errors import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Callable,
         Iterable,
         Iterator,
+        Mapping,
         Sequence,
     )
     from pathlib import Path
@@ -153,6 +154,8 @@ class Engine:
         self._settings = settings
         self._flights: dict[str, _Flight] = {}
         self._circles = Circles()
+        # The runs under way, by the keys of their calls.
+        self._running: dict[str, str] = {}
         # When runs landed whose askers had all gone: the next to ask takes the result.
         self._unclaimed: dict[str, float] = {}
 
@@ -177,6 +180,11 @@ class Engine:
         """
         with _about(udf):
             return Call(udf.name, udf.version, udf.parameters.from_text(query))
+
+    def call_with(self, udf: Udf, values: Mapping[str, Any]) -> Call:
+        """The call that parameters make which are given as values; see `call`."""
+        with _about(udf):
+            return Call(udf.name, udf.version, udf.parameters.from_values(values))
 
     def fanout(self, udf: Udf, inputs: Inputs) -> Fanout:
         """The fan-out that many inputs make; see `make_fanout`."""
@@ -220,7 +228,7 @@ class Engine:
         known = None if rerun else await self.stored(call, ranged=ranged)
         if known is not None:
             return Answer(known)
-        place = lineage or self._root()
+        place = lineage or self.root(self._settings.timeout)
         # A fan-out of results that must all be new is no other that may take old ones, even if that
         # one is made later.
         anew = rerun and isinstance(call, Fanout)
@@ -248,8 +256,17 @@ class Engine:
                 result = await self._join(flight, make, linger_s)
         return Answer(result, ran=True, waited_s=time.time() - began)
 
-    def _root(self) -> Lineage:
-        return new_lineage(self.registry, self._settings.calls, self._settings.depth)
+    def root(self, timeout_s: float) -> Lineage:
+        """The lineage of what nobody has led to.
+
+        Args:
+            timeout_s: How long each run may take if its UDF does not say, in seconds.
+        """
+        return new_lineage(self.registry, self._settings.calls, self._settings.depth, timeout_s)
+
+    def running(self, call: Question) -> str | None:
+        """The id of the run that is under way for a call; None if there is none here."""
+        return self._running.get(call.key)
 
     async def latest(self, call: Question) -> Result | None:
         """The newest result of a call, fresh or not; None if there is none."""
@@ -404,7 +421,7 @@ class Engine:
         job = UdfJob(
             udf=udf,
             arguments=call.arguments,
-            timeout_s=options.timeout_s or self._settings.timeout,
+            timeout_s=options.timeout_s or lineage.timeout_s,
             memory_bytes=options.memory_bytes or self._settings.memory,
         )
         plan = _Plan(job, udf, call.key, self.lifetime(udf), lineage, call.arguments)
@@ -432,7 +449,7 @@ class Engine:
             sources=tuple(sources),
             names=fanout.names,
             errors=fanout.partial,
-            timeout_s=self._settings.timeout,
+            timeout_s=lineage.timeout_s,
             memory_bytes=self._settings.memory,
         )
         lifetime = max(expires - time.time(), 0.0)
@@ -497,7 +514,8 @@ class Engine:
         source = await self._store.local_path(result)
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
-        return await self._run(_Plan(job, udf, key, math.inf, self._root()), before)
+        lineage = self.root(self._settings.timeout)
+        return await self._run(_Plan(job, udf, key, math.inf, lineage), before)
 
     async def _run(self, plan: _Plan, before: Known) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
@@ -514,6 +532,7 @@ class Engine:
         )
         staged = self._store.stage(run.id, extension)
         executions = 1 + before.executions
+        self._running[key] = run.id
         try:
             calls = _RunCalls(self, lineage, key, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
@@ -543,6 +562,8 @@ class Engine:
         except BaseException:
             _remove(staged)
             raise
+        finally:
+            self._running.pop(key, None)
         if not isinstance(job, ViewJob):
             seconds = time.time() - run.started
             self.runs.record(replace(run, seconds=seconds, rows=result.rows))

@@ -3,8 +3,12 @@
 Error                        the base; `except webfoot.Error` catches every one
 ├── UdfNotFound         404  no UDF of that name
 ├── UnsupportedFormat   404  no such extension
+├── JobNotFound         404  no job of that id
+├── ResultGone          410  a job's result was removed from the store since
+├── Conflict            409  the idempotency key is another job's
 ├── InvalidParameters   422  the parameters, not the UDF, are at fault; nothing ran
 ├── ServerBusy          503  the queue is full; nothing ran
+├── StillRunning        503  the run takes longer than a spreadsheet waits; it goes on
 ├── StorageFull         507  the store's disk is full
 ├── Unreachable         503  the server gave no answer; raised by clients only
 ├── UdfUnavailable      500  the UDF's file could not be loaded
@@ -137,6 +141,30 @@ class InvalidParameters(Error):
     @classmethod
     def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
         return cls(detail, errors=fields.get("errors", ()))
+
+
+class JobNotFound(Error):
+    """There is no job of that id, or it ended too long ago."""
+
+    status, code, title = 404, "job-not-found", "There is no such job"
+
+
+class ResultGone(Error):
+    """A job's result has been removed from the store since."""
+
+    status, code, title = 410, "result-gone", "The result is gone"
+
+
+class StillRunning(Error):
+    """A run takes longer than whoever asked can wait; it goes on."""
+
+    status, code, title = 503, "still-running", "Still running"
+
+
+class Conflict(Error):
+    """What is asked for does not go together with what there is."""
+
+    status, code, title = 409, "conflict", "That is something else already"
 
 
 class ServerBusy(Error):

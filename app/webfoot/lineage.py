@@ -41,13 +41,15 @@ class Budget:
 class Lineage:
     """A call's place among the calls that one request led to.
 
-    Its time limit needs no place here: a run that ends, ends the calls that it waits for.
+    What is left of a run's time needs no place here: a run that ends, ends the calls that it waits
+    for.
 
     Args:
         trace: The id of them all.
         budget: How many more there may be.
         registry: The UDFs that they may call: those of the code as it was when the request came.
         most_depth: How deep they may go.
+        timeout_s: How long each run may take if its UDF does not say, in seconds.
         depth: How deep this one is; 0 for the request's own.
         parent: The run that makes it.
         key: The key of the call, or the fan-out, that makes it.
@@ -57,6 +59,7 @@ class Lineage:
     budget: Budget
     registry: Registry
     most_depth: int
+    timeout_s: float
     depth: int = 0
     parent: str | None = None
     key: str | None = None
@@ -75,12 +78,13 @@ class Lineage:
         return replace(self, depth=self.depth + 1, parent=run or self.parent, key=key)
 
 
-def new_lineage(registry: Registry, calls: int, depth: int) -> Lineage:
+def new_lineage(registry: Registry, calls: int, depth: int, timeout_s: float) -> Lineage:
     """The place of a request's own call.
 
     Args:
         registry: The UDFs that it may lead to.
         calls: How many calls it may lead to.
         depth: How deep they may go.
+        timeout_s: How long each run may take if its UDF does not say, in seconds.
     """
-    return Lineage(secrets.token_hex(16), Budget(calls), registry, depth)
+    return Lineage(secrets.token_hex(16), Budget(calls), registry, depth, timeout_s)

@@ -193,6 +193,11 @@ class Fanout:
 Question = Call | Fanout
 
 
+def is_whole(question: Question) -> bool:
+    """Whether all inputs of a question make calls."""
+    return isinstance(question, Call) or len(question.calls) == len(question.inputs)
+
+
 def digest(*parts: str) -> str:
     """The SHA-256 of `parts`, hexadecimal, which no other list of parts shares."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -96,6 +96,16 @@ class Settings:
     timeout: float = _setting(
         120.0, quantities.timeout, "How long a run may take, unless its UDF says otherwise."
     )
+    hold: float = _setting(
+        25.0,
+        quantities.timeout,
+        "How long a request waits for a run before it is sent on, to wait for it as a job.",
+    )
+    job_timeout: float = _setting(
+        3600.0,
+        quantities.timeout,
+        "How long a run of a job may take, unless its UDF says otherwise.",
+    )
     memory: int = _setting(
         2 * 10**9, quantities.size, "How much memory a run may use, unless its UDF says otherwise."
     )

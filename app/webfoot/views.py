@@ -41,7 +41,7 @@ OPTIONS: Mapping[str, str] = {
     "_bom": "`1`: CSV that begins with a byte order mark, by which Excel knows UTF-8.",
 }
 # Query parameters that people and tools append only to get past a cache.
-CACHE_BUSTERS = frozenset({"_", "_cb", "_ts", "_t", "_nocache", "_cachebust", "_dc"})
+CACHE_BUSTERS = frozenset({"_", "_cb", "_ts", "_t", "_nocache", "_cachebust", "_dc", "_hop"})
 # Part of every view's key: to be raised when a format's bytes change.
 _FORMATS_VERSION = "2"
 # What options that only CSV has may say.

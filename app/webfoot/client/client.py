@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from webfoot.outcomes import Input
 
 _CONNECT_S = 10.0
+_MOST_REDIRECTS = 10_000
 # Servers keep idle connections for a little longer, so that none is reused as it is closed.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=60)
 # Nobody asks for it by name: what answers is in this process.
@@ -218,6 +219,8 @@ class Client:
             limits=_LIMITS,
             verify=self._trust,
             follow_redirects=True,
+            # A long run sends who waits on again and again.
+            max_redirects=_MOST_REDIRECTS,
             transport=None if self._host is None else self._host.transport(),
         )
         return Connection(http, self._retries)

@@ -30,6 +30,15 @@ def keep(printed: str, log: str) -> None:
     with contextlib.suppress(OSError):
         if os.path.getsize(printed):  # noqa: PTH202  # half the price of a Path, on every run
             os.replace(printed, log)  # noqa: PTH105
+            # To rename a file to another name of its own does nothing; see `show`.
+            os.unlink(printed)  # noqa: PTH108
+
+
+def show(printed: Path, log: Path) -> None:
+    """Let the log be read while the run still prints, if it has printed anything."""
+    with contextlib.suppress(OSError):
+        if printed.stat().st_size:
+            log.hardlink_to(printed)
 
 
 class _PerRun(io.TextIOBase):

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -32,7 +33,6 @@ from webfoot.runs import LOG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
-    from pathlib import Path
 
     from webfoot.registry import Registry
     from webfoot.results import Draft
@@ -209,7 +209,7 @@ class ProcessRunner:
         worker = await self._take(job, slot)
         answer, message = None, frames.write_job(job, target, log)
         try:
-            answer = await self._supervise(worker, job, message, worker.printed, calls, slot)
+            answer = await self._supervise(worker, job, message, calls, slot)
         except _Crash:
             raise UdfCrashed(await worker.ended()) from None
         finally:
@@ -232,7 +232,7 @@ class ProcessRunner:
         message = frames.write_job(job, target, log) | {"shared": True}
         answer = None
         try:
-            answer = await self._supervise(worker, job, message, log, calls, slot)
+            answer = await self._supervise(worker, job, message, calls, slot)
         except (_Crash, MemoryExceeded) as error:
             worker.worn = True
             ended = await worker.ended() if isinstance(error, _Crash) else ""
@@ -342,11 +342,10 @@ class ProcessRunner:
         worker: _Worker,
         job: Job,
         message: dict[str, Any],
-        printed: Path,
         calls: Calls,
         slot: Slot,
     ) -> dict[str, Any]:
-        """Have the worker run a job, within its limits, one of which is how much it prints.
+        """Have the worker run a job, within its limits.
 
         Raises:
             _Crash: If the worker ended instead.
@@ -356,7 +355,7 @@ class ProcessRunner:
         channel = await worker.channel()
         with (
             channel.order(message, calls, slot) as answer,
-            _watching(answer, worker, job, printed),
+            _watching(answer, worker, job, Path(message["log"])),
         ):
             return _checked(await answer)
 
@@ -453,9 +452,7 @@ def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> No
 
 
 @contextlib.contextmanager
-def _watching(
-    answer: asyncio.Future[Any], worker: _Worker, job: Job, printed: Path
-) -> Iterator[None]:
+def _watching(answer: asyncio.Future[Any], worker: _Worker, job: Job, log: Path) -> Iterator[None]:
     """Look now and then whether a run is within its limits; if not, its answer is an error.
 
     With timers, not with a task of its own for each run, of which there are thousands.
@@ -472,7 +469,8 @@ def _watching(
         if error is not None:
             answer.set_exception(error)
             return
-        _shorten(printed, 2 * LOG_BYTES)
+        prints.show(worker.printed, log)
+        _shorten(log, 2 * LOG_BYTES)
         timer = schedule()
 
     def schedule() -> asyncio.TimerHandle:

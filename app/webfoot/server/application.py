@@ -16,9 +16,11 @@ from starlette.exceptions import HTTPException
 import webfoot
 from webfoot.assembly import assemble
 from webfoot.errors import Error
+from webfoot.jobs import Jobs
 from webfoot.server.address import Address
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
+from webfoot.server.jobs import job_routes
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
 from webfoot.server.requests import is_for_result
@@ -43,20 +45,23 @@ class Application(FastAPI):
     """
 
     def __init__(self, parts: Parts) -> None:
+        settings = parts.settings
+        jobs = Jobs(settings.store.absolute() / "jobs", parts.engine, settings)
         super().__init__(
             title="Webfoot",
             version=webfoot.__version__,
-            lifespan=lambda _: _running(parts),
+            lifespan=lambda _: _running(parts, jobs),
             openapi_url=None,
             docs_url=None,
             redoc_url=None,
         )
         self.engine = parts.engine
-        self._debug = parts.settings.debug
-        self._address = Address(parts.settings.base_url, parts.settings.trusted_proxies)
-        self._data = DataEndpoint(parts.engine, parts.store, parts.settings)
+        self._debug = settings.debug
+        self._address = Address(settings.base_url, settings.trusted_proxies)
+        self._data = DataEndpoint(parts.engine, parts.store, jobs, settings)
         self.router.routes.extend(catalog_routes(parts.engine, parts.store))
-        self.include_router(page_routes(parts.engine, parts.settings))
+        self.include_router(page_routes(parts.engine, settings))
+        self.include_router(job_routes(jobs, parts.engine, settings))
         self.include_router(static_routes())
         self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)
@@ -64,7 +69,7 @@ class Application(FastAPI):
         self.add_middleware(
             CORSMiddleware,
             allow_origins=["*"],
-            allow_methods=["GET", "HEAD", "OPTIONS", "POST"],
+            allow_methods=["DELETE", "GET", "HEAD", "OPTIONS", "POST"],
             allow_headers=["*"],
             expose_headers=EXPOSED_HEADERS,
         )
@@ -93,14 +98,16 @@ def create_app(settings: Settings | None = None) -> Application:
 
 
 @contextlib.asynccontextmanager
-async def _running(parts: Parts) -> AsyncIterator[None]:
+async def _running(parts: Parts, jobs: Jobs) -> AsyncIterator[None]:
     await parts.start()
+    jobs.resume()
     following = asyncio.ensure_future(_follow(parts)) if parts.settings.reload else None
     try:
         yield
     finally:
         if following is not None:
             following.cancel()
+        await jobs.close()
         await parts.close()
 
 

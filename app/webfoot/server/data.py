@@ -19,17 +19,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
 
 from webfoot.errors import (
     Error,
     InvalidParameters,
+    JobNotFound,
+    ResultGone,
     RunCancelled,
     ServerBusy,
+    StillRunning,
     UdfNotFound,
     UnsupportedFormat,
 )
+from webfoot.jobs import BACK_S
+from webfoot.results import is_whole
 from webfoot.server.conditions import http_date, read_range
 from webfoot.server.fanouts import (
+    FANOUT_OPTIONS,
     MOST_BODY_BYTES,
     accepted_extension,
     from_body,
@@ -54,7 +61,7 @@ from webfoot.server.requests import (
     wants_mark,
     wants_rerun,
 )
-from webfoot.server.stand_ins import StandIns
+from webfoot.server.stand_ins import SOON_S, StandIns
 from webfoot.server.stored import REFUSALS, decide_on, etag_of, length_headers, refusal
 from webfoot.server.transfer import (
     ClientGone,
@@ -73,6 +80,7 @@ if TYPE_CHECKING:
 
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
+    from webfoot.jobs import Job, Jobs
     from webfoot.registry import Registry
     from webfoot.results import Question, Result
     from webfoot.server.requests import Request
@@ -94,6 +102,10 @@ LENGTH_FROM_BYTES = 1_000_000
 # Texts below this size gain nothing from compression.
 _COMPRESS_FROM_BYTES = 1_000
 _REMEMBERED = 10_000
+# Those of Webfoot's own parameters that are the call's, which a job has already.
+_NOT_THE_VIEWS = frozenset({"_hop", *FANOUT_OPTIONS})
+# When a spreadsheet is to ask again, in seconds.
+_COME_BACK_S = 20
 # Longer queries are read anew each time: remembered, they would fill the memory.
 _MOST_REMEMBERED_BYTES = 1_000
 # A preview shows other people's data: whatever is in it, nothing of it may run.
@@ -104,11 +116,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a request asks for, understood."""
+    """What a request asks for, understood; the job, if its result is asked for."""
 
     udf: Udf
     call: Question
     view: View
+    job: Job | None = None
 
 
 class DataEndpoint:
@@ -117,12 +130,14 @@ class DataEndpoint:
     Args:
         engine: Gives results.
         store: Gives their bytes.
+        jobs: Go on with what requests cannot wait for.
         settings: How to show errors and caching.
     """
 
-    def __init__(self, engine: Engine, store: Store, settings: Settings) -> None:
+    def __init__(self, engine: Engine, store: Store, jobs: Jobs, settings: Settings) -> None:
         self._engine = engine
         self._store = store
+        self._jobs = jobs
         self._settings = settings
         self._stand_ins = StandIns(engine)
         self._understood: dict[tuple[str, str, bytes], _Asked] = {}
@@ -194,6 +209,8 @@ class DataEndpoint:
 
     async def _understand(self, request: Request) -> _Asked:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
+        if request.job:
+            return self._understand_job(request)
         registry = self._engine.registry
         if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
             self._understood, self._understood_by = {}, registry
@@ -215,11 +232,21 @@ class DataEndpoint:
                 self._understood[key] = asked
         return asked
 
+    def _understand_job(self, request: Request) -> _Asked:
+        job = self._jobs.find(request.job)
+        if job is None:
+            raise JobNotFound(f"there is no job {request.job!r}, or it ended too long ago")
+        own, others = split_query(request.query)
+        if others:
+            raise InvalidParameters(f"{others[0][0]}: a job has its parameters already")
+        udf = self._engine.registry.find(job.udf)
+        return _Asked(udf, job.question(udf), read_view(request.extension, own), job)
+
     async def _head(self, request: Request) -> Reply:
         try:
             asked = await self._understand(request)
             found = await self._peek(asked, request.headers)
-        except (UdfNotFound, UnsupportedFormat):
+        except (UdfNotFound, JobNotFound, UnsupportedFormat):
             raise
         except Error:
             # GET will say what is wrong; here it would make DuckDB ask five times more.
@@ -241,6 +268,10 @@ class DataEndpoint:
         self, asked: _Asked, headers: Mapping[str, str]
     ) -> tuple[Result, Result, View] | None:
         """What a GET would be answered with now, if that is sure: the result, and a view of it."""
+        if asked.job is not None:
+            result = asked.job.result
+            known = asked.view.canonical and result and self._store.last_used(result)
+            return (result, result, asked.view) if result and known else None
         if wants_rerun(headers):
             return None
         result = await self._engine.peek(asked.call, View("parquet"))
@@ -272,12 +303,26 @@ class DataEndpoint:
         ranged = read_range(request.headers.get("range")) is not None
         rerun = not ranged and wants_rerun(request.headers)
         timing, stale = b"hit", False
-        result = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
+        result: Result | None
+        if asked.job is not None:
+            job = await unless_gone(receive, self._jobs.wait(asked.job, self._hold_s(request)))
+            if not job.over:
+                return self._go_on(job, request)
+            result = self._result_of(job)
+        else:
+            result = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if result is None:
             running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
             if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
                 running = self._stand_ins.answer(asked.udf, asked.call, running)
-            answer = await unless_gone(receive, running)
+            # A job has no word for "anew", nor for inputs that make no call.
+            may_go_on = not rerun and is_whole(asked.call)
+            try:
+                async with asyncio.timeout(self._hold_s(request) if may_go_on else None):
+                    answer = await unless_gone(receive, running)
+            except TimeoutError:
+                back_s = 4 * _COME_BACK_S if wants_inline_errors(request) else BACK_S
+                return self._go_on(self._jobs.attended(asked.call, back_s), request)
             result, timing = answer.result, _timing(answer)
             stale = not answer.ran and not result.fresh(time.time())
         view = _encoded(asked.view, request.headers, result)
@@ -295,6 +340,33 @@ class DataEndpoint:
         if stale:
             headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
         return File(decision, headers, blob)
+
+    def _hold_s(self, request: Request) -> float:
+        """How long the request may wait."""
+        soon = SOON_S if wants_inline_errors(request) else math.inf
+        return min(self._settings.hold, soon)
+
+    def _go_on(self, job: Job, request: Request) -> Reply:
+        """Send who has waited long enough on, to wait anew; a spreadsheet is told to come back."""
+        if wants_inline_errors(request):
+            raise StillRunning(f"{job.udf} is still running; ask again in {_COME_BACK_S} seconds")
+        pairs = parse_qsl(request.query.decode(errors="replace"), keep_blank_values=True)
+        hops = next((int(text) for name, text in pairs if name == "_hop" and text.isdigit()), 0)
+        own = [(n, t) for n, t in pairs if n.startswith("_") and n not in _NOT_THE_VIEWS]
+        query = urlencode([*own, ("_hop", str(hops + 1))])
+        extension = request.extension or accepted_extension(request.headers.get("accept", ""))
+        where = f"{request.base_url}/jobs/{job.id}.{extension}?{query}"
+        headers = [(b"location", where.encode()), (b"cache-control", b"no-store")]
+        told = [*headers, (b"content-length", b"0"), (b"x-webfoot-job", job.id.encode())]
+        return Reply(HTTPStatus.SEE_OTHER, [*told, *COMMON_HEADERS], b"")
+
+    def _result_of(self, job: Job) -> Result:
+        if job.problem is not None:
+            raise Error.from_problem(job.problem)
+        assert job.result is not None, "a job that is done has a result"
+        if not self._store.last_used(job.result):
+            raise ResultGone(f"the result of job {job.id} has been evicted; make the call again")
+        return job.result
 
     def _headers(self, asked: _Asked, result: Result, shown: Result, view: View) -> Headers:
         """What HEAD and GET alike say of `shown`, which is `view` of `result`."""
@@ -331,6 +403,8 @@ class DataEndpoint:
         return headers
 
     def _cache_control(self, asked: _Asked, result: Result) -> tuple[bytes, bytes]:
+        if asked.job is not None:
+            return (b"cache-control", b"public, max-age=31536000, immutable")
         lifetime = self._engine.lifetime(asked.udf)
         if lifetime == 0:
             return (b"cache-control", b"no-store")

@@ -100,10 +100,28 @@ def from_body(
     if "_each" in options:
         raise _refuse("_each", "is for GET; a POST has its inputs in the body", options["_each"])
     records = _read_body(media_type, body)
+    return from_records(engine, udf, records, may_fail="_partial" in options)
+
+
+def from_records(
+    engine: Engine, udf: Udf, records: Sequence[Mapping[str, Any]], *, may_fail: bool
+) -> Fanout:
+    """The fan-out of records, one for each call.
+
+    Args:
+        engine: Makes it.
+        udf: The UDF.
+        records: The parameters of each call, as values.
+        may_fail: Whether some of the calls may fail.
+
+    Raises:
+        InvalidParameters: If there are none, or too many; or, unless some may fail, if one makes no
+            call.
+    """
     names = list(dict.fromkeys(name for record in records for name in record))
     arguments = (partial(udf.parameters.from_values, record) for record in records)
     known = [name for name in names if name in udf.parameters]
-    return engine.fanout(udf, Inputs(arguments, len(records), known, "_partial" in options))
+    return engine.fanout(udf, Inputs(arguments, len(records), known, may_fail))
 
 
 def _read_body(media_type: str, body: bytes) -> Sequence[Mapping[str, Any]]:

@@ -11,6 +11,8 @@ from webfoot.server.problems import PROBLEM_TYPE
 from webfoot.views import CHOICES, MEDIA_TYPES, OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from webfoot.definition import Udf
     from webfoot.parameters import Parameter
     from webfoot.registry import Registry
@@ -24,6 +26,12 @@ _ERRORS = {
     "503": "The queue is full; try again after Retry-After seconds.",
     "504": "The UDF took too long.",
     "507": "The store's disk is full.",
+}
+_JOB_ERRORS = {"404": "There is no such job, or it ended too long ago."}
+_SUBMIT_ERRORS = {
+    "404": "There is no such UDF.",
+    "409": "The idempotency key is another job's.",
+    "422": "It makes no job; nothing ran.",
 }
 _PROBLEM = {
     "type": "object",
@@ -50,6 +58,7 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
             "get": _operation(udf, schemas),
         }
         paths[f"/udfs/{udf.name}/map"] = {"post": _map_operation(udf)}
+    paths |= _job_paths()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -61,6 +70,60 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas},
     }
+
+
+def _job_paths() -> dict[str, Any]:
+    wanted = {
+        "type": "object",
+        "required": ["udf"],
+        "properties": {
+            "udf": {"type": "string", "description": "The UDF's name."},
+            "parameters": {"type": "object", "description": "Its parameters."},
+            "inputs": {
+                "type": "array",
+                "items": {"type": "object"},
+                "description": "In place of parameters: those of many calls, answered as one.",
+            },
+            "partial": {"const": "allow", "description": "Some of many calls may fail."},
+        },
+        "additionalProperties": False,
+    }
+    job = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    key = _header("Idempotency-Key", "The same key gives the same job.")
+    schema = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
+    identity = {"name": "id", "in": "path", "required": True, "schema": schema}
+    return {
+        "/jobs": {
+            "post": {
+                "operationId": "submit_job",
+                "summary": "Make a call, or many, that goes on when nobody waits",
+                "parameters": [key],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": wanted}},
+                },
+                "responses": {"202": {"description": "The job.", **job}, **_errors(_SUBMIT_ERRORS)},
+            }
+        },
+        "/jobs/{id}": {
+            "parameters": [identity],
+            "get": {
+                "operationId": "show_job",
+                "summary": "The state of a job, and where its result is",
+                "responses": {"200": {"description": "The job.", **job}, **_errors(_JOB_ERRORS)},
+            },
+            "delete": {
+                "operationId": "cancel_job",
+                "summary": "Cancel a job",
+                "responses": {"200": {"description": "The job.", **job}, **_errors(_JOB_ERRORS)},
+            },
+        },
+    }
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+    return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
 def _operation(udf: Udf, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +143,7 @@ def _operation(udf: Udf, schemas: dict[str, Any]) -> dict[str, Any]:
             },
             "206": {"description": "The byte range that Range asks for."},
             "304": {"description": "What If-None-Match names is still the result."},
-            **_errors(*_ERRORS),
+            **_errors(_ERRORS),
         },
     }
 
@@ -104,14 +167,15 @@ def _map_operation(udf: Udf) -> dict[str, Any]:
                 "description": "The inputs as first columns, then the results' own.",
                 "content": {kind.split(";")[0]: {} for kind in MEDIA_TYPES.values()},
             },
-            **_errors("404", "422", "500", "503", "504", "507"),
+            # Its answer has no conditions and no ranges.
+            **_errors({k: v for k, v in _ERRORS.items() if k not in ("412", "416")}),
         },
     }
 
 
-def _errors(*statuses: str) -> dict[str, Any]:
+def _errors(told: Mapping[str, str]) -> dict[str, Any]:
     problem = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _ERRORS[status], "content": problem} for status in statuses}
+    return {status: {"description": text, "content": problem} for status, text in told.items()}
 
 
 def _extension() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from webfoot.errors import Error, ServerBusy
+from webfoot.errors import ServerBusy
 from webfoot.spreadsheets import neutral, write_record
 from webfoot.templating import render_page
 from webfoot.unreadable import unreadable_parquet
@@ -16,6 +16,8 @@ from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from webfoot.errors import Error
 
 PROBLEM_TYPE = "application/problem+json"
 EXPOSED_HEADERS = (

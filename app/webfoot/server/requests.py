@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from webfoot.definition import Udf
 
 _PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
+_JOB_PATH = re.compile(r"/jobs/([^/.]+)\.([^/]+)")
 # `/udfs/sales/region=c/data.parquet`: parameters as folders, as Hive and DuckDB write partitions.
 _FOLDERS_PATH = re.compile(r"/udfs/([^/.]+)((?:/[^/=]+=[^/]*)+)/[^/.]+\.([^/]+)")
 _MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
@@ -47,6 +48,7 @@ class Request:
         headers: Those that matter here, in lower case; repeated ones are joined.
         base_url: The server's address as the client wrote it.
         partitions: The names that the path's folders give values to.
+        job: The id of the job whose result is asked for, in place of a UDF.
     """
 
     method: str
@@ -56,6 +58,7 @@ class Request:
     headers: Mapping[str, str]
     base_url: str
     partitions: tuple[str, ...] = ()
+    job: str = ""
 
 
 def _path(scope: Scope) -> str:
@@ -68,7 +71,11 @@ def is_for_result(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] not in _PATTERNS:
         return False
     matches = _PATTERNS[scope["method"]].fullmatch(_path(scope)) or _match_folders(scope)
-    return matches is not None
+    return matches is not None or _match_job(scope) is not None
+
+
+def _match_job(scope: Scope) -> re.Match[str] | None:
+    return None if scope["method"] == "POST" else _JOB_PATH.fullmatch(_path(scope))
 
 
 def _match_folders(scope: Scope) -> re.Match[str] | None:
@@ -93,6 +100,10 @@ def read_headers(scope: Scope) -> dict[str, str]:
 def read_request(scope: Scope) -> Request:
     """Read a request that is for a result."""
     headers = read_headers(scope)
+    if (asked := _match_job(scope)) is not None:
+        job, extension = asked.groups()
+        query, base_url = scope["query_string"], base_url_of(scope)
+        return Request(scope["method"], "", extension, query, headers, base_url, job=job)
     match = _PATTERNS[scope["method"]].fullmatch(_path(scope))
     if match is None:
         return _read_folders(scope, headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from webfoot.errors import Error
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Send
 
-    from webfoot.engine import Answer
     from webfoot.server.conditions import Decision
     from webfoot.server.problems import Headers, Reply
     from webfoot.store import Blob
 
 _PIECE = 1 << 20
+_Done = TypeVar("_Done")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ async def send_file(file: File, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def unless_gone(receive: Receive, work: Awaitable[Answer]) -> Answer:
+async def unless_gone(receive: Receive, work: Awaitable[_Done]) -> _Done:
     """Do `work`, unless the client goes away meanwhile.
 
     Raises:
