@@ -191,3 +191,21 @@ def test_outside_a_server_and_without_a_folder_it_says_where_it_looked(tmp_path:
         cwd=tmp_path,
     )
     assert "UDFs are those of the folder udfs/, and there is none" in ran.stderr
+
+
+def test_a_call_in_this_process_may_take_longer_than_a_request_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBFOOT_HOLD", "50ms")
+    monkeypatch.setenv("WEBFOOT_STORE", str(tmp_path / "store"))
+    text = """
+        import time
+        from webfoot import udf
+
+        @udf
+        def slow():
+            time.sleep(0.5)
+            return [{"n": 1}]
+    """
+    with webfoot.Client(write_udfs(tmp_path, slow=text)) as client:
+        assert client.run("slow").arrow().to_pylist() == [{"n": 1}]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from webfoot.errors import Error, FanoutLimit, RunCancelled, UdfFailed
+from webfoot.errors import Error, FanoutLimit, RunCancelled, ServerBusy, UdfFailed
 from webfoot.runners import Answered
 from webfoot.runners.nested import Answers
 from webfoot.tables.conversion import to_batches
@@ -79,3 +79,14 @@ def test_cancelling_after_the_end_stops_nobody() -> None:
     answers.hear(None)
     assert list(answers) == []
     answers.cancel()
+
+
+def test_a_result_that_was_evicted_before_it_is_read_is_an_error_of_its_own(path: Path) -> None:
+    answers = Answers([{"n": 0}, {"n": 1}], nothing)
+    answers.hear(Answered(0, path.with_name("gone.parquet")))
+    answers.hear(Answered(1, path))
+    answers.hear(None)
+    gone, there = answers
+    assert isinstance(gone.error, ServerBusy)
+    assert "evicted" in gone.error.detail
+    assert there.error is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import weakref
 from concurrent.futures import Future
@@ -50,11 +51,12 @@ class Host:
     def __init__(self, folder: Path) -> None:
         # Errors are raised where the call is made; a library does not print them, too.
         logging.getLogger("webfoot").addHandler(logging.NullHandler())
-        # Whoever runs a folder in a notebook or a test is the author, and edits it meanwhile.
+        # Whoever runs a folder in a notebook or a test is the author, and edits it meanwhile; and
+        # nothing between the two gives up waiting.
         settings = Settings.from_environment(
-            folder=folder, runner="inline", reload=True, debug=True
+            folder=folder, runner="inline", reload=True, debug=True, hold=math.inf
         )
-        self._app = create_app(settings)
+        self._app = create_app(settings, resume_jobs=False)
         with contextlib.ExitStack() as opened:
             self._portal = opened.enter_context(start_blocking_portal())
             lifespan = self._app.router.lifespan_context(self._app)

@@ -120,7 +120,8 @@ def _serving(settings: Settings) -> Iterator[_Source]:
     # What fails is told by the command itself.
     logging.getLogger("webfoot").addHandler(logging.NullHandler())
     with contextlib.closing(listen(_HOST, 0)) as listening:
-        app = create_app(replace(settings, base_url="", duckdb_errors=True, reload=False))
+        own = replace(settings, base_url="", duckdb_errors=True, reload=False)
+        app = create_app(own, resume_jobs=False)
         show_problems(app.engine.registry)
         server = uvicorn.Server(
             uvicorn.Config(app, log_config=None, log_level="critical", timeout_graceful_shutdown=0)

@@ -6,7 +6,7 @@ import queue
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from webfoot.errors import Error, RunCancelled
+from webfoot.errors import Error, RunCancelled, ServerBusy
 from webfoot.outcomes import Outcome
 from webfoot.tables.table import Table
 
@@ -66,10 +66,7 @@ class Answers(Iterator[Outcome]):
             elif isinstance(said, Error):
                 self._ended, self._error = True, said
             else:
-                given = self._left.pop(said.index)
-                if said.path is None:
-                    return Outcome(said.index, given, error=Error.from_problem(said.problem or {}))
-                return Outcome(said.index, given, Table.from_parquet(said.path))
+                return _outcome(said, self._left.pop(said.index))
         if self._error is not None:
             raise self._error
         if self._cancelled and self._left:
@@ -88,3 +85,14 @@ class Answers(Iterator[Outcome]):
             self._cancelled = True
             self._heard.put(None)
             self._stop()
+
+
+def _outcome(said: Answered, given: Mapping[str, Any]) -> Outcome:
+    if said.path is None:
+        return Outcome(said.index, given, error=Error.from_problem(said.problem or {}))
+    try:
+        return Outcome(said.index, given, Table.from_parquet(said.path))
+    except FileNotFoundError:
+        # A run that takes its time with answers may find the first of them gone.
+        error = ServerBusy("the result was evicted before it was read; make the store larger")
+        return Outcome(said.index, given, error=error)

@@ -42,15 +42,16 @@ class Application(FastAPI):
 
     Args:
         parts: The engine and the store that it answers from.
+        resume_jobs: Whether it goes on, once it runs, with the jobs of servers that died.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, resume_jobs: bool) -> None:
         settings = parts.settings
         jobs = Jobs(settings.store.absolute() / "jobs", parts.engine, settings)
         super().__init__(
             title="Webfoot",
             version=webfoot.__version__,
-            lifespan=lambda _: _running(parts, jobs),
+            lifespan=lambda _: _running(parts, jobs, resume_jobs=resume_jobs),
             openapi_url=None,
             docs_url=None,
             redoc_url=None,
@@ -86,21 +87,24 @@ class Application(FastAPI):
         return _respond(request, problem_reply(error, debug=self._debug))
 
 
-def create_app(settings: Settings | None = None) -> Application:
+def create_app(settings: Settings | None = None, *, resume_jobs: bool = True) -> Application:
     """Build the server of one folder.
 
     UDFs are found here and not when the server starts: on Lambda, starting happens at every call.
 
     Args:
         settings: How it behaves; read from the environment if not given.
+        resume_jobs: Whether it goes on, once it runs, with the jobs of servers that died.
     """
-    return Application(assemble(settings or Settings.from_environment()))
+    parts = assemble(settings or Settings.from_environment())
+    return Application(parts, resume_jobs=resume_jobs)
 
 
 @contextlib.asynccontextmanager
-async def _running(parts: Parts, jobs: Jobs) -> AsyncIterator[None]:
+async def _running(parts: Parts, jobs: Jobs, *, resume_jobs: bool) -> AsyncIterator[None]:
     await parts.start()
-    jobs.resume()
+    if resume_jobs:
+        jobs.resume()
     following = asyncio.ensure_future(_follow(parts)) if parts.settings.reload else None
     try:
         yield

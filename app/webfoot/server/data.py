@@ -316,9 +316,9 @@ class DataEndpoint:
             if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
                 running = self._stand_ins.answer(asked.udf, asked.call, running)
             # A job has no word for "anew", nor for inputs that make no call.
-            may_go_on = not rerun and is_whole(asked.call)
+            hold_s = self._hold_s(request) if not rerun and is_whole(asked.call) else math.inf
             try:
-                async with asyncio.timeout(self._hold_s(request) if may_go_on else None):
+                async with asyncio.timeout(None if math.isinf(hold_s) else hold_s):
                     answer = await unless_gone(receive, running)
             except TimeoutError:
                 back_s = 4 * _COME_BACK_S if wants_inline_errors(request) else BACK_S
