@@ -213,6 +213,7 @@ def test_jobs_of_a_server_that_stopped_go_on_in_the_next_and_those_of_the_living
 
 def test_old_jobs_are_forgotten(place: Place, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "_KEPT", 3)
+    monkeypatch.setattr(jobs_module, "_SWEEP_EACH", 1)
 
     async def scene(jobs: Jobs) -> None:
         made = []

@@ -43,6 +43,7 @@ BACK_S = 10.0
 # Jobs that ended are forgotten after a week, or when there are more than this many.
 _KEPT_S = 7 * 86_400
 _KEPT = 10_000
+_SWEEP_EACH = 100
 _ENDED = ("done", "failed", "cancelled")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -160,6 +161,7 @@ class Jobs:
         self._settings = settings
         self._file = SqliteFile(folder / "jobs.sqlite", _SCHEMA)
         self._owner = uuid.uuid4().hex
+        self._since_sweep = 0
         self._alive: int | None = None
         self._asking = asyncio.Semaphore(settings.workers * _ASKING_A_WORKER)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -206,7 +208,9 @@ class Jobs:
         return self._submit(_job_of(question, self._settings.job_timeout), once)
 
     def _submit(self, job: Job, once: str | None) -> Job:
-        self._sweep()
+        self._since_sweep += 1
+        if self._since_sweep >= _SWEEP_EACH:
+            self._sweep()
         statement = (
             "INSERT INTO jobs (id, owner, once, state, record) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (once) DO NOTHING RETURNING id"
@@ -374,6 +378,7 @@ class Jobs:
         return False
 
     def _sweep(self) -> None:
+        self._since_sweep = 0
         self._file.run("DELETE FROM jobs WHERE ended < ?", time.time() - _KEPT_S)
         self._file.run(
             "DELETE FROM jobs WHERE ended IS NOT NULL"
