@@ -20,6 +20,7 @@ from webfoot.jobs import Jobs
 from webfoot.server.address import Address
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
+from webfoot.server.holding import Holding
 from webfoot.server.jobs import job_routes
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
@@ -48,6 +49,7 @@ class Application(FastAPI):
     def __init__(self, parts: Parts, *, resume_jobs: bool) -> None:
         settings = parts.settings
         jobs = Jobs(settings.store.absolute() / "jobs", parts.engine, settings)
+        holding = Holding(jobs, parts.store, settings.hold)
         super().__init__(
             title="Webfoot",
             version=webfoot.__version__,
@@ -59,7 +61,7 @@ class Application(FastAPI):
         self.engine = parts.engine
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
-        self._data = DataEndpoint(parts.engine, parts.store, jobs, settings)
+        self._data = DataEndpoint(parts.engine, parts.store, holding, settings)
         self.router.routes.extend(catalog_routes(parts.engine, parts.store))
         self.include_router(page_routes(parts.engine, settings))
         self.include_router(job_routes(jobs, parts.engine, settings))

@@ -19,24 +19,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode
 
 from webfoot.errors import (
     Error,
     InvalidParameters,
     JobNotFound,
-    ResultGone,
     RunCancelled,
     ServerBusy,
-    StillRunning,
     UdfNotFound,
     UnsupportedFormat,
 )
-from webfoot.jobs import BACK_S
 from webfoot.results import is_whole
 from webfoot.server.conditions import http_date, read_range
 from webfoot.server.fanouts import (
-    FANOUT_OPTIONS,
     MOST_BODY_BYTES,
     accepted_extension,
     from_body,
@@ -61,7 +56,7 @@ from webfoot.server.requests import (
     wants_mark,
     wants_rerun,
 )
-from webfoot.server.stand_ins import SOON_S, StandIns
+from webfoot.server.stand_ins import StandIns
 from webfoot.server.stored import REFUSALS, decide_on, etag_of, length_headers, refusal
 from webfoot.server.transfer import (
     ClientGone,
@@ -80,9 +75,10 @@ if TYPE_CHECKING:
 
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
-    from webfoot.jobs import Job, Jobs
+    from webfoot.jobs import Job
     from webfoot.registry import Registry
     from webfoot.results import Question, Result
+    from webfoot.server.holding import Holding
     from webfoot.server.requests import Request
     from webfoot.settings import Settings
     from webfoot.store import Store
@@ -102,10 +98,6 @@ LENGTH_FROM_BYTES = 1_000_000
 # Texts below this size gain nothing from compression.
 _COMPRESS_FROM_BYTES = 1_000
 _REMEMBERED = 10_000
-# Those of Webfoot's own parameters that are the call's, which a job has already.
-_NOT_THE_VIEWS = frozenset({"_hop", *FANOUT_OPTIONS})
-# When a spreadsheet is to ask again, in seconds.
-_COME_BACK_S = 20
 # Longer queries are read anew each time: remembered, they would fill the memory.
 _MOST_REMEMBERED_BYTES = 1_000
 # A preview shows other people's data: whatever is in it, nothing of it may run.
@@ -130,14 +122,14 @@ class DataEndpoint:
     Args:
         engine: Gives results.
         store: Gives their bytes.
-        jobs: Go on with what requests cannot wait for.
+        holding: Sends on who has waited long enough.
         settings: How to show errors and caching.
     """
 
-    def __init__(self, engine: Engine, store: Store, jobs: Jobs, settings: Settings) -> None:
+    def __init__(self, engine: Engine, store: Store, holding: Holding, settings: Settings) -> None:
         self._engine = engine
         self._store = store
-        self._jobs = jobs
+        self._holding = holding
         self._settings = settings
         self._stand_ins = StandIns(engine)
         self._understood: dict[tuple[str, str, bytes], _Asked] = {}
@@ -233,9 +225,7 @@ class DataEndpoint:
         return asked
 
     def _understand_job(self, request: Request) -> _Asked:
-        job = self._jobs.find(request.job)
-        if job is None:
-            raise JobNotFound(f"there is no job {request.job!r}, or it ended too long ago")
+        job = self._holding.find(request.job)
         own, others = split_query(request.query)
         if others:
             raise InvalidParameters(f"{others[0][0]}: a job has its parameters already")
@@ -305,10 +295,10 @@ class DataEndpoint:
         timing, stale = b"hit", False
         result: Result | None
         if asked.job is not None:
-            job = await unless_gone(receive, self._jobs.wait(asked.job, self._hold_s(request)))
+            job = await unless_gone(receive, self._holding.wait(asked.job, request))
             if not job.over:
-                return self._go_on(job, request)
-            result = self._result_of(job)
+                return self._holding.send_on(job, request)
+            result = self._holding.result_of(job)
         else:
             result = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if result is None:
@@ -316,13 +306,12 @@ class DataEndpoint:
             if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
                 running = self._stand_ins.answer(asked.udf, asked.call, running)
             # A job has no word for "anew", nor for inputs that make no call.
-            hold_s = self._hold_s(request) if not rerun and is_whole(asked.call) else math.inf
+            may_go_on = not rerun and is_whole(asked.call)
             try:
-                async with asyncio.timeout(None if math.isinf(hold_s) else hold_s):
+                async with self._holding.limit(request) if may_go_on else asyncio.timeout(None):
                     answer = await unless_gone(receive, running)
             except TimeoutError:
-                back_s = 4 * _COME_BACK_S if wants_inline_errors(request) else BACK_S
-                return self._go_on(self._jobs.attended(asked.call, back_s), request)
+                return self._holding.become_job(asked.call, request)
             result, timing = answer.result, _timing(answer)
             stale = not answer.ran and not result.fresh(time.time())
         view = _encoded(asked.view, request.headers, result)
@@ -340,33 +329,6 @@ class DataEndpoint:
         if stale:
             headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
         return File(decision, headers, blob)
-
-    def _hold_s(self, request: Request) -> float:
-        """How long the request may wait."""
-        soon = SOON_S if wants_inline_errors(request) else math.inf
-        return min(self._settings.hold, soon)
-
-    def _go_on(self, job: Job, request: Request) -> Reply:
-        """Send who has waited long enough on, to wait anew; a spreadsheet is told to come back."""
-        if wants_inline_errors(request):
-            raise StillRunning(f"{job.udf} is still running; ask again in {_COME_BACK_S} seconds")
-        pairs = parse_qsl(request.query.decode(errors="replace"), keep_blank_values=True)
-        hops = next((int(text) for name, text in pairs if name == "_hop" and text.isdigit()), 0)
-        own = [(n, t) for n, t in pairs if n.startswith("_") and n not in _NOT_THE_VIEWS]
-        query = urlencode([*own, ("_hop", str(hops + 1))])
-        extension = request.extension or accepted_extension(request.headers.get("accept", ""))
-        where = f"{request.base_url}/jobs/{job.id}.{extension}?{query}"
-        headers = [(b"location", where.encode()), (b"cache-control", b"no-store")]
-        told = [*headers, (b"content-length", b"0"), (b"x-webfoot-job", job.id.encode())]
-        return Reply(HTTPStatus.SEE_OTHER, [*told, *COMMON_HEADERS], b"")
-
-    def _result_of(self, job: Job) -> Result:
-        if job.problem is not None:
-            raise Error.from_problem(job.problem)
-        assert job.result is not None, "a job that is done has a result"
-        if not self._store.last_used(job.result):
-            raise ResultGone(f"the result of job {job.id} has been evicted; make the call again")
-        return job.result
 
     def _headers(self, asked: _Asked, result: Result, shown: Result, view: View) -> Headers:
         """What HEAD and GET alike say of `shown`, which is `view` of `result`."""

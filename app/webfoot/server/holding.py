@@ -1,0 +1,110 @@
+"""How long a request waits for a run, and what becomes of it then: a job, which it waits for anew.
+
+No client waits for minutes, and few things between it and the server do; but all of them follow
+redirects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+from webfoot.errors import Error, JobNotFound, ResultGone, StillRunning
+from webfoot.jobs import BACK_S
+from webfoot.server.fanouts import FANOUT_OPTIONS, accepted_extension
+from webfoot.server.problems import COMMON_HEADERS, Reply
+from webfoot.server.requests import wants_inline_errors
+from webfoot.server.stand_ins import SOON_S
+
+if TYPE_CHECKING:
+    from webfoot.jobs import Job, Jobs
+    from webfoot.results import Question, Result
+    from webfoot.server.requests import Request
+    from webfoot.store import Store
+
+# Those of Webfoot's own parameters that are the call's, which a job has already.
+_NOT_THE_VIEWS = frozenset({"_hop", *FANOUT_OPTIONS})
+# When a spreadsheet is to ask again, in seconds.
+_COME_BACK_S = 20
+
+
+class Holding:
+    """Holds requests, and sends on those that have waited long enough.
+
+    Args:
+        jobs: Go on with what requests cannot wait for.
+        store: Has the results of jobs.
+        hold_s: How long a request waits, in seconds.
+    """
+
+    def __init__(self, jobs: Jobs, store: Store, hold_s: float) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._hold_s = hold_s
+
+    def limit(self, request: Request) -> asyncio.Timeout:
+        """Ends what is in its block when the request has waited long enough."""
+        hold_s = self._seconds(request)
+        return asyncio.timeout(None if math.isinf(hold_s) else hold_s)
+
+    def find(self, job: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            JobNotFound: If there is none.
+        """
+        found = self._jobs.find(job)
+        if found is None:
+            raise JobNotFound(f"there is no job {job!r}, or it ended too long ago")
+        return found
+
+    async def wait(self, job: Job, request: Request) -> Job:
+        """The job when it has ended, or when the request has waited long enough."""
+        return await self._jobs.wait(job, self._seconds(request))
+
+    def result_of(self, job: Job) -> Result:
+        """What came of a job that has ended.
+
+        Raises:
+            ResultGone: If the store has it no longer.
+            Error: Why it failed.
+        """
+        if job.problem is not None:
+            raise Error.from_problem(job.problem)
+        assert job.result is not None, "a job that is done has a result"
+        if not self._store.last_used(job.result):
+            raise ResultGone(f"the result of job {job.id} has been evicted; make the call again")
+        return job.result
+
+    def become_job(self, question: Question, request: Request) -> Reply:
+        """Send who waits for a call on to the job that it becomes; see `send_on`."""
+        back_s = 4 * _COME_BACK_S if wants_inline_errors(request) else BACK_S
+        return self.send_on(self._jobs.attended(question, back_s), request)
+
+    def send_on(self, job: Job, request: Request) -> Reply:
+        """Send who has waited long enough on, to wait anew.
+
+        Raises:
+            StillRunning: To tell a spreadsheet, which would not wait, to come back.
+        """
+        if wants_inline_errors(request):
+            raise StillRunning(f"{job.udf} is still running; ask again in {_COME_BACK_S} seconds")
+        pairs = parse_qsl(request.query.decode(errors="replace"), keep_blank_values=True)
+        hops = next((int(text) for name, text in pairs if name == "_hop" and text.isdigit()), 0)
+        own = [(n, t) for n, t in pairs if n.startswith("_") and n not in _NOT_THE_VIEWS]
+        query = urlencode([*own, ("_hop", str(hops + 1))])
+        extension = request.extension or accepted_extension(request.headers.get("accept", ""))
+        where = f"{request.base_url}/jobs/{job.id}.{extension}?{query}"
+        headers = [
+            (b"location", where.encode()),
+            (b"content-length", b"0"),
+            (b"cache-control", b"no-store"),
+            (b"x-webfoot-job", job.id.encode()),
+        ]
+        return Reply(HTTPStatus.SEE_OTHER, [*headers, *COMMON_HEADERS], b"")
+
+    def _seconds(self, request: Request) -> float:
+        return min(self._hold_s, SOON_S if wants_inline_errors(request) else math.inf)
