@@ -99,7 +99,7 @@ def test_the_readers_in_the_table_read(server: Server, con: duckdb.DuckDBPyConne
     delays = f"{server.url}/udfs/delays"
     (sql,) = written("FROM 'http.*month=1")
     rows = con.execute(sql.replace(_LOCAL, server.url)).fetchall()
-    (curl,) = written("curl 'http")
+    (curl,) = written("curl -L 'http")
     command = shlex.split(curl.replace(_LOCAL, server.url))
     text = subprocess.run([*command, "-fsS"], capture_output=True, text=True, check=True).stdout
     assert written(re.escape(f'pd.read_parquet("{_LOCAL}/udfs/delays.parquet")'))

@@ -405,7 +405,7 @@ def test_no_value_and_no_address_changes_what_a_snippet_does(
         ]
         assert {url, url.replace(".parquet", ".arrow"), base_url} & set(map(str, constants))
     csv_url, json_url = url.replace(".parquet", ".csv"), url.replace(".parquet", ".json")
-    assert shlex.split(texts["curl"]) == ["curl", "--fail-with-body", csv_url]
+    assert shlex.split(texts["curl"]) == ["curl", "--location", "--fail-with-body", csv_url]
     assert json.loads(texts["javascript"].partition("fetch(")[2].partition(");\n")[0]) == json_url
 
 

@@ -348,7 +348,7 @@ def _cell(parameter: Parameter, cell: str, separator: str) -> str:
 
 def _others(call: _Call) -> Iterator[Snippet]:
     url = literals.shell(call.url("csv"))
-    yield Snippet("curl", "curl", "shell", f"curl --fail-with-body {url}")
+    yield Snippet("curl", "curl", "shell", f"curl --location --fail-with-body {url}")
     rows = literals.javascript(call.url("json"))
     yield Snippet(
         "javascript",
