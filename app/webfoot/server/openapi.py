@@ -91,7 +91,13 @@ def _job_paths() -> dict[str, Any]:
     job = {"content": {"application/json": {"schema": {"type": "object"}}}}
     key = _header("Idempotency-Key", "The same key gives the same job.")
     schema = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
-    identity = {"name": "id", "in": "path", "required": True, "schema": schema}
+    identity = {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": "The job's id.",
+        "schema": schema,
+    }
     return {
         "/jobs": {
             "post": {
@@ -100,6 +106,7 @@ def _job_paths() -> dict[str, Any]:
                 "parameters": [key],
                 "requestBody": {
                     "required": True,
+                    "description": "A UDF, and its parameters, or the inputs of many calls.",
                     "content": {"application/json": {"schema": wanted}},
                 },
                 "responses": {"202": {"description": "The job.", **job}, **_errors(_SUBMIT_ERRORS)},
