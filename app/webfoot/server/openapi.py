@@ -58,7 +58,8 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
             "get": _operation(udf, schemas),
         }
         paths[f"/udfs/{udf.name}/map"] = {"post": _map_operation(udf)}
-    paths |= _job_paths()
+    if paths:
+        paths |= _job_paths()
     return {
         "openapi": "3.1.0",
         "info": {
