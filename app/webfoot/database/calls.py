@@ -1,23 +1,21 @@
-"""DuckDB inside this process: one instance, a private connection for each call."""
+"""Calls share one DuckDB instance of their process: a private connection for each."""
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import duckdb
 
-from webfoot.literals import sql_text
+from webfoot.database.extensions import load_httpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
 
-DUCKDB_VERSION: str = duckdb.__version__
 # What one call makes in DuckDB's catalogs, counted: its own catalog and the sweeper's. A call that
 # makes more is looked into; a test holds the number.
 _ENTRIES_A_CALL = 14
@@ -32,7 +30,7 @@ _LEFTOVERS = """
 """
 
 
-class Database:
+class CallDatabase:
     """An in-memory DuckDB instance, made when it is first used.
 
     Calls share the instance and nothing else: each has a connection of its own whose tables, views
@@ -152,65 +150,3 @@ def _count_entries(connection: duckdb.DuckDBPyConnection) -> int:
     ).fetchone()
     connection.execute("DETACH sweep")
     return int(found[0]) if found else 0
-
-
-def query_tables(query: str, tables: Mapping[str, object]) -> object:
-    """Ask a DuckDB of its own about tables in memory.
-
-    Args:
-        query: A text of SQL.
-        tables: Arrow tables by the names that they have in it.
-
-    Returns:
-        The answer as an Arrow table, its instants in UTC.
-
-    Raises:
-        ValueError: If the SQL makes no table.
-    """
-    # No name in the query may mean a variable of this function.
-    with duckdb.connect(config={"python_enable_replacements": "false"}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, table in tables.items():
-            connection.register(name, table)
-        relation = connection.sql(query)
-        if relation is None:
-            raise ValueError(f"the SQL makes no table, let it end with a SELECT: {query}")
-        return relation.to_arrow_table()
-
-
-def load_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load DuckDB's httpfs from the locked package, never from a download.
-
-    Raises:
-        RuntimeError: If the package is missing or made for another DuckDB.
-    """
-    spec = importlib.util.find_spec("duckdb_extension_httpfs")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    files = [file for place in places for file in Path(place).rglob("httpfs.duckdb_extension")]
-    version = duckdb.__version__
-    cure = f"pip install duckdb-extension-httpfs=={version}"
-    if not files:
-        raise RuntimeError(f"DuckDB {version} has no httpfs here; {cure}")
-    try:
-        connection.execute(f"LOAD '{str(files[0]).replace(chr(39), chr(39) * 2)}'")
-    except duckdb.Error as error:
-        raise RuntimeError(f"httpfs does not load in DuckDB {version}: {error}; {cure}") from error
-
-
-def write_database(path: Path, script: str, storage_version: str) -> None:
-    """Write a DuckDB file, as small as it can be.
-
-    Args:
-        path: The file; it must not exist.
-        script: The SQL that fills it.
-        storage_version: The oldest DuckDB that shall read it, such as `v1.4.0`.
-    """
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-        # Small blocks: a catalog of a few UDFs is 45 kB and not half a megabyte.
-        connection.execute(
-            f"ATTACH {sql_text(str(path))} AS written"
-            f" (STORAGE_VERSION {sql_text(storage_version)}, BLOCK_SIZE 16384)"
-        )
-        connection.execute(f"USE written; BEGIN; {script} COMMIT; USE memory")
-        # All of it in the one file: what a log beside it holds would not be served.
-        connection.execute("CHECKPOINT written; DETACH written")
