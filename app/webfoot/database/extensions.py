@@ -94,7 +94,14 @@ class Extensions:
             ExtensionUnavailable: If there is none, or it is made for another DuckDB.
         """
         name = real_name(name)
-        found = [*self._in_folder(name), *_in_packages(name)]
+        return self._choose(name, [*self._in_folder(name), *_in_packages(name)])
+
+    def find_in_packages(self, name: str) -> Path:
+        """The same, wherever the folder has one, too."""
+        name = real_name(name)
+        return self._choose(name, list(_in_packages(name)))
+
+    def _choose(self, name: str, found: Sequence[Path]) -> Path:
         if not found:
             raise ExtensionUnavailable(
                 f"DuckDB {duckdb.__version__} has no {name} here; {self._cure(name)}"
@@ -190,8 +197,8 @@ def bake(names: Sequence[str], target: Path) -> list[Baked]:
         ExtensionUnavailable: If one is missing, or does not load from there.
         OSError: If the folder cannot be written.
     """
-    packages = Extensions(target / "nowhere")
-    found = {real_name(name): packages.find(name) for name in names}
+    extensions = Extensions(target)
+    found = {real_name(name): extensions.find_in_packages(name) for name in names}
     place = _folder_of(target)
     place.mkdir(parents=True, exist_ok=True)
     baked = []

@@ -122,13 +122,12 @@ class SsmSecrets:
                 self._provider = self._provider or SSMProvider()
                 value = self._provider.get(path, max_age=self._max_age_s, decrypt=True)
             except GetParameterError as error:
-                response = getattr(error.__cause__, "response", None) or {}
-                code = response.get("Error", {}).get("Code", "")
-                if code == "ParameterNotFound":
+                # Its cause is one of botocore's, or a text.
+                if "ParameterNotFound" in str(error):
                     return None
                 raise SecretUnavailable(
-                    f"SSM does not give {path} ({code or error}); the role needs ssm:GetParameter"
-                    " for it, and kms:Decrypt for its key"
+                    f"SSM does not give {path} ({error}); the role needs ssm:GetParameter for it,"
+                    " and kms:Decrypt for its key"
                 ) from error
         return Secret(name, str(value))
 

@@ -50,8 +50,8 @@ def words(sql: str) -> Iterator[Word]:
     """The words of a text of SQL, comments left out."""
     whole = sql.encode()
     tokens = duckdb.tokenize(sql)
-    ends = [start for start, _ in tokens[1:]] + [len(whole)]
-    for (start, kind), end in zip(tokens, ends, strict=True):
+    starts = [start for start, _ in tokens] + [len(whole)]
+    for (start, kind), end in zip(tokens, starts[1:], strict=True):
         piece = whole[start:end].decode(errors="replace")
         if kind == duckdb.token_type.string_const and (text := _TEXT.match(piece)):
             written = text["plain"] or text["escaped"] or text["raw"] or ""
@@ -73,7 +73,8 @@ def names(sql: str, paths: Collection[str], identifiers: Collection[str]) -> boo
     beginnings = tuple(paths)
     for word in words(sql):
         text = word.text.lower()
-        if word.kind == "name" and text in identifiers:
+        # Many keywords are good names.
+        if word.kind != "text" and text in identifiers:
             return True
         # DuckDB reads FROM "s3://…", too.
         if word.kind != "other" and text.startswith(beginnings):
