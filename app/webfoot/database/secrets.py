@@ -122,8 +122,9 @@ class SsmSecrets:
                 self._provider = self._provider or SSMProvider()
                 value = self._provider.get(path, max_age=self._max_age_s, decrypt=True)
             except GetParameterError as error:
-                # Its cause is one of botocore's, or a text.
-                if "ParameterNotFound" in str(error):
+                # Powertools raises it while it handles botocore's own, and keeps the text only.
+                response = getattr(error.__context__, "response", {})
+                if response.get("Error", {}).get("Code") == "ParameterNotFound":
                     return None
                 raise SecretUnavailable(
                     f"SSM does not give {path} ({error}); the role needs ssm:GetParameter for it,"
