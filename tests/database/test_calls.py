@@ -123,6 +123,29 @@ def test_variables_and_settings_of_a_session_end_with_it(database: CallDatabase)
 @pytest.mark.parametrize(
     "statements",
     [
+        ("SET threads = 1",),
+        ("SET memory_limit = '77MB'",),
+        ("SET default_order = 'DESC'",),
+        ("SET enable_external_access = false",),
+        ("SET threads = 1", "SET lock_configuration = true"),
+    ],
+)
+def test_settings_of_the_instance_end_with_the_call(
+    statements: tuple[str, ...], database: CallDatabase
+) -> None:
+    query = (
+        "SELECT name, value FROM duckdb_settings() WHERE name NOT IN ('schema', 'search_path')"
+        " ORDER BY name"
+    )
+    before = call(database, sql(query))
+    for _ in range(2):
+        call(database, sql(*statements))
+        assert call(database, sql(query)) == before
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
         ("BEGIN",),
         ("BEGIN", "CREATE TABLE t(a INT)", "INSERT INTO t VALUES (1)"),
         ("BEGIN", "CREATE TABLE t(a INT)", "SELECT error('x')"),

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 # What one call makes in DuckDB's catalogs, counted: its own catalog and the sweeper's. A call that
 # makes more is looked into; a test holds the number.
 _ENTRIES_A_CALL = 14
+# Settings of the instance in whose changed value the next call would run. All of them, a hundred
+# and more, would take as long to look at as the rest of a short call.
+_WATCHED = (
+    *("threads", "memory_limit", "max_temp_directory_size", "temp_directory"),
+    *("enable_external_access", "lock_configuration", "preserve_insertion_order"),
+    *("default_order", "default_null_order", "python_scan_all_frames"),
+)
 # What a call has left in the instance itself, where the next one would meet it.
 _LEFTOVERS = """
     SELECT database_name FROM duckdb_databases() WHERE NOT internal AND database_name <> 'memory'
@@ -36,8 +43,8 @@ class CallDatabase:
     Calls share the instance and nothing else: each has a connection of its own whose tables, views
     and variables live in a catalog of its own, which ends with the call. What a call puts elsewhere
     (a database that it attaches, a secret, a Python function) ends with the instance, which is then
-    made anew as soon as no call uses it. Settings that DuckDB keeps per instance (`threads`,
-    `memory_limit`) are the exception: they stay.
+    made anew as soon as no call uses it. So does a setting of the instance that would change what
+    the next call may do, or its rows; others that DuckDB keeps per instance stay.
 
     Args:
         temp: Where DuckDB may spill what does not fit its memory.
@@ -55,6 +62,7 @@ class CallDatabase:
         # much had been made in it by then, and by whom.
         self._active = self._calls = self._entries = 0
         self._extensions: object = None
+        self._settings: object = None
 
     @contextmanager
     def connection(self, *, httpfs: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -95,7 +103,7 @@ class CallDatabase:
             if self._memory_bytes is not None:
                 config["memory_limit"] = f"{self._memory_bytes // 1_000_000}MB"
             self._instance = duckdb.connect(config=config)
-            self._entries = _count_entries(self._instance)
+            self._entries, self._settings = _look(self._instance)
             self._extensions = _list_extensions(self._instance)
         return self._instance
 
@@ -104,10 +112,11 @@ class CallDatabase:
             sweeper.execute(f"DETACH DATABASE IF EXISTS {catalog}")
             if self._active:
                 return
-            entries, left = _count_entries(sweeper), False
-            if entries > self._entries + self._calls * _ENTRIES_A_CALL:
+            entries, settings = _look(sweeper)
+            left = settings != self._settings
+            if not left and entries > self._entries + self._calls * _ENTRIES_A_CALL:
                 left = self._has_leftovers(sweeper)
-                entries = _count_entries(sweeper)  # Looking makes some, too.
+                entries, _ = _look(sweeper)  # Looking makes some, too.
             self._entries, self._calls = entries, 0
         if left:
             self._close()
@@ -142,11 +151,12 @@ def _list_extensions(connection: duckdb.DuckDBPyConnection) -> object:
     ).fetchone()
 
 
-def _count_entries(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many entries the instance's catalogs have ever had: DuckDB numbers them."""
+def _look(connection: duckdb.DuckDBPyConnection) -> tuple[int, object]:
+    """How many entries the instance's catalogs have ever had (DuckDB numbers them); settings."""
+    settings = ", ".join(f"current_setting('{name}')" for name in _WATCHED)
     connection.execute("ATTACH ':memory:' AS sweep")
     found = connection.execute(
-        "SELECT database_oid FROM duckdb_databases() WHERE database_name = 'sweep'"
+        f"SELECT database_oid, {settings} FROM duckdb_databases() WHERE database_name = 'sweep'"  # noqa: S608  # ours
     ).fetchone()
     connection.execute("DETACH sweep")
-    return int(found[0]) if found else 0
+    return (int(found[0]), found[1:]) if found else (0, ())
