@@ -21,6 +21,7 @@ test: $(VENV)/.dev ## Run the tests, on every core
 check: $(VENV)/.dev lint types test ## Everything that must pass before a change lands
 
 check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs them too)
+	tests/database/install-postgres
 	$(BIN)/python -m pytest -m slow --timeout 900
 
 check-browser: $(VENV)/.dev ## The pages, and DuckDB-Wasm, in a real Chromium (CI runs them too)

@@ -78,12 +78,14 @@ def test_every_sql_block_gives_rows(
 def test_every_block_with_a_udf_serves(tmp_path: Path) -> None:
     found = [block for block in blocks("python") if "@udf" in block]
     names = [re.findall(r"^def (\w+)", block, re.MULTILINE)[0] for block in found]
-    assert names == ["squares", "many_squares"]
+    assert names == ["squares", "many_squares", "largest_squares"]
     with serve(write_udfs(tmp_path, **dict(zip(names, found, strict=True)))) as running:
         squares = pd.read_csv(f"{running.url}/udfs/squares.csv?rows=3")
         several = pd.read_csv(f"{running.url}/udfs/many_squares.csv?tables=3")
+        largest = pd.read_csv(f"{running.url}/udfs/largest_squares.csv?rows=3")
     assert squares["square"].tolist() == [0, 1, 4]
     assert several["square"].tolist() == [0, 0, 1, 0, 1, 4]
+    assert largest["square"].tolist() == [4, 1, 0]
 
 
 @pytest.mark.parametrize("block", [text for text in blocks("python") if "@udf" not in text])
@@ -133,10 +135,11 @@ def test_every_setting_in_the_readme_exists() -> None:
     assert named == {item.name.upper() for item in fields(Settings)}
 
 
-def test_every_setting_but_the_folder_is_an_option_of_serve() -> None:
+def test_every_setting_that_people_type_is_an_option_of_serve() -> None:
     options = {parameter.name for parameter in commands.commands["serve"].params}
-    # Only whether DuckDB is told errors is left to the environment: nobody types it.
-    assert {item.name for item in fields(Settings)} - options == {"duckdb_errors"}
+    # What an image says once is left to the environment: sessions outside of servers read it, too.
+    for_sessions = {"temp", "extensions", "extension_downloads", "secrets"}
+    assert {item.name for item in fields(Settings)} - options == {"duckdb_errors", *for_sessions}
 
 
 def test_every_command_is_in_the_readme() -> None:

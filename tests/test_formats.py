@@ -28,7 +28,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from webfoot.database import Database
+from webfoot.database.calls import CallDatabase
 from webfoot.errors import InvalidParameters
 from webfoot.formats import write_view
 from webfoot.results import Column, Draft
@@ -40,13 +40,13 @@ Show = Callable[..., bytes]
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    with Database(tmp_path_factory.mktemp("spill")) as database:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CallDatabase]:
+    with CallDatabase(tmp_path_factory.mktemp("spill")) as database:
         yield database
 
 
 @pytest.fixture
-def draft_of(database: Database, tmp_path: Path) -> Callable[..., tuple[Draft, Path]]:
+def draft_of(database: CallDatabase, tmp_path: Path) -> Callable[..., tuple[Draft, Path]]:
     """A view of a table, written."""
 
     def write_it(table: object, extension: str, **options: Any) -> tuple[Draft, Path]:
@@ -271,7 +271,7 @@ def test_compressed_texts_are_the_same_texts(extension: str, show: Show) -> None
     assert packed[4:8] == bytes(4)  # No time of day inside.
 
 
-def test_a_view_that_fails_leaves_nothing_beside_it(database: Database, tmp_path: Path) -> None:
+def test_a_view_that_fails_leaves_nothing_beside_it(database: CallDatabase, tmp_path: Path) -> None:
     source = tmp_path / "source.parquet"
     columns = write(to_batches(pa.table({"wkt": ["POINT (1 2)", "nonsense"]})), source).columns
     target = tmp_path / "target.geojson"

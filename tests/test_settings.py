@@ -35,6 +35,10 @@ TEXTS: dict[str, tuple[str, object]] = {
     "base_url": ("https://example.org/tables/", "https://example.org/tables"),
     "trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
     "duckdb_errors": ("no", False),
+    "temp": ("/scratch", Path("/scratch")),
+    "extensions": ("/srv/extensions", Path("/srv/extensions")),
+    "extension_downloads": ("yes", True),
+    "secrets": ("ssm:/prod, environment", ("ssm:/prod", "environment")),
 }
 NAMES = [item.name for item in fields(Settings)]
 
@@ -87,6 +91,8 @@ def test_an_empty_variable_means_the_default(name: str) -> None:
         ("WEBFOOT_BASE_URL", "https://host/?a=1", "write it like"),
         ("WEBFOOT_BASE_URL", "https://me:secret@host/", "write it like"),
         ("WEBFOOT_BASE_URL", "https://host/*", "write it like"),
+        ("WEBFOOT_EXTENSION_DOWNLOADS", "often", "write true or false"),
+        ("WEBFOOT_SECRETS", "vault", "write 'environment', an absolute folder, or 'ssm:/prefix'"),
         ("WEBFOOT_TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
         ("WEBFOOT_TRUSTED_PROXIES", "proxy", "write addresses like '10.0.0.0/8, ::1', or '*'"),
     ],

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from webfoot import formats
-from webfoot.database import Database
+from webfoot.database.calls import CallDatabase
 from webfoot.formats import write_view
 from webfoot.results import Draft
 from webfoot.spreadsheets import SPREADSHEETS, Spreadsheet, neutral, write_record
@@ -41,13 +41,13 @@ RELAXED = settings(
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    with Database(tmp_path_factory.mktemp("spill")) as database:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CallDatabase]:
+    with CallDatabase(tmp_path_factory.mktemp("spill")) as database:
         yield database
 
 
 @pytest.fixture
-def show(database: Database, tmp_path: Path) -> Show:
+def show(database: CallDatabase, tmp_path: Path) -> Show:
     """A table as a spreadsheet gets it."""
 
     def write_it(table: object, spreadsheet: str = "sheets", **options: Any) -> tuple[Draft, bytes]:

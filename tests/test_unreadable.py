@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from webfoot.database import Database
+from webfoot.database.calls import CallDatabase
 from webfoot.unreadable import unreadable_parquet
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def served() -> Iterator[Served]:
 
 
 def test_duckdb_asks_once_over_http(served: Served, tmp_path: Path) -> None:
-    with Database(tmp_path) as database, database.connection(httpfs=True) as con:
+    with CallDatabase(tmp_path) as database, database.connection(httpfs=True) as con:
         for number, (_, seen) in enumerate(MESSAGES.values()):
             served.requests.clear()
             with pytest.raises(duckdb.InvalidInputException) as caught:

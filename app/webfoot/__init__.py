@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from webfoot.calling import map as map  # noqa: A004  # always written `webfoot.map`
     from webfoot.calling import run as run
     from webfoot.client import Client as Client
+    from webfoot.database.files import Database as Database
+    from webfoot.database.sessions import cursor as cursor
+    from webfoot.database.sessions import session as session
     from webfoot.definition import udf as udf
     from webfoot.errors import DefinitionError as DefinitionError
     from webfoot.errors import Error as Error
@@ -19,14 +22,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Client",
+    "Database",
     "DefinitionError",
     "Error",
     "InvalidParameters",
     "Results",
     "Table",
     "__version__",
+    "cursor",
     "map",
     "run",
+    "session",
     "split",
     "stitch",
     "udf",
@@ -36,13 +42,16 @@ __all__ = [
 # `from webfoot import udf` would give the module.
 _HOMES = {
     "Client": "webfoot.client",
+    "Database": "webfoot.database.files",
     "DefinitionError": "webfoot.errors",
     "Error": "webfoot.errors",
     "InvalidParameters": "webfoot.errors",
     "Results": "webfoot.outcomes",
     "Table": "webfoot.tables.table",
+    "cursor": "webfoot.database.sessions",
     "map": "webfoot.calling",
     "run": "webfoot.calling",
+    "session": "webfoot.database.sessions",
     "split": "webfoot.tiling",
     "stitch": "webfoot.tiling",
     "udf": "webfoot.definition",

@@ -67,6 +67,16 @@ def _read_networks(text: str) -> tuple[Network, ...]:
         ) from error
 
 
+def _read_secret_places(text: str) -> tuple[str, ...]:
+    places = tuple(part.strip() for part in text.split(","))
+    for place in places:
+        if place != "environment" and not place.startswith(("/", "ssm:/")):
+            raise ValueError(
+                f"write 'environment', an absolute folder, or 'ssm:/prefix', got {place!r}"
+            )
+    return places
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -131,6 +141,25 @@ class Settings:
         True,
         _read_bool,
         "Whether DuckDB is told errors inside a Parquet file, where it shows them.",
+    )
+    # What `webfoot.cursor()` and the like need to know, in UDFs and outside of servers.
+    temp: Path = _setting(  # noqa: RUF009  # it is a field
+        Path(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # each process has its own below it
+        lambda text: Path(text).absolute(),
+        "Where sessions may write, and attach files from.",
+    )
+    extensions: Path = _setting(  # noqa: RUF009  # it is a field
+        Path("/opt/duckdb_extensions"),
+        lambda text: Path(text).absolute(),
+        "Where DuckDB's extensions are, if not in packages.",
+    )
+    extension_downloads: bool = _setting(
+        False, _read_bool, "Whether an extension that is in neither may be downloaded."
+    )
+    secrets: tuple[str, ...] = _setting(
+        ("environment", "/run/secrets"),
+        _read_secret_places,
+        "Where sessions find secrets: `environment`, folders, `ssm:/prefix`, in this order.",
     )
 
     @classmethod

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
-from webfoot.database import Database
+from webfoot.database.calls import CallDatabase
 from webfoot.errors import InvalidResult
 from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import ROWS_A_GROUP, write
@@ -184,13 +184,13 @@ def test_every_kind_of_duckdb_result_gives_the_same_bytes(
     give: Callable[[duckdb.DuckDBPyConnection], object], tmp_path: Path
 ) -> None:
     expected = write(to_batches(TABLE), tmp_path / "expected.parquet")
-    with Database(tmp_path / "spill") as database, database.connection() as con:
+    with CallDatabase(tmp_path / "spill") as database, database.connection() as con:
         con.register("given", TABLE)
         assert write(to_batches(give(con)), tmp_path / "draft.parquet") == expected
 
 
 def test_sql_runs_on_the_session(tmp_path: Path) -> None:
-    with Database(tmp_path / "spill") as database, database.connection() as con:
+    with CallDatabase(tmp_path / "spill") as database, database.connection() as con:
         con.execute("CREATE TABLE mine AS FROM range(3) t(n)")
         path = tmp_path / "draft.parquet"
         write(to_batches("SELECT n, n + 1 AS next FROM mine", query=con.sql), path)

@@ -1,9 +1,9 @@
-"""The command line: `webfoot serve`, `run`, `query`, `list`, `check`, `new`.
+"""The command line: `webfoot serve`, `run`, `query`, `list`, `check`, `new`, `extensions`.
 
     options     what several commands take, and how it becomes settings
     display     tables and sentences in a terminal
     output      files, and the standard output
-    serving  running  querying  folders      the commands
+    serving  running  querying  folders  extensions      the commands
 
 Exit codes: 0 done; 1 the UDF, or a file, is at fault; 2 the command is.
 """
@@ -15,6 +15,7 @@ import sys
 import click
 
 import webfoot
+from webfoot.cli.extensions import extensions
 from webfoot.cli.folders import check, list_udfs, new
 from webfoot.cli.querying import query
 from webfoot.cli.running import run
@@ -29,7 +30,7 @@ def commands() -> None:
     """Webfoot turns a Python function into a table that anything can query by URL."""
 
 
-for _command in (serve, run, query, list_udfs, check, new):
+for _command in (serve, run, query, list_udfs, check, new, extensions):
     commands.add_command(_command)
 
 

@@ -13,7 +13,8 @@ import anyio
 import anyio.to_thread
 
 from webfoot import calling
-from webfoot.database import Database
+from webfoot.database import sessions
+from webfoot.database.calls import CallDatabase
 from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.quantities import write_seconds
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, execute
@@ -44,7 +45,9 @@ class InlineRunner:
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
         self._slots = Slots(workers, queue)
         self._waiting_slots = Slots(workers * SHARED_JOBS, queue)
-        self._database = Database(temp)
+        self._database = CallDatabase(temp)
+        self._sessions = contextlib.ExitStack()
+        self._sessions.enter_context(sessions.everywhere_in(temp))
         self._registry: Registry | None = None
 
     async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:  # noqa: ARG002  # prints show
@@ -79,6 +82,7 @@ class InlineRunner:
     async def close(self) -> None:
         """Close DuckDB."""
         self._database.close()
+        self._sessions.close()
 
 
 class _LoopCaller:

@@ -19,6 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from webfoot.database.attaching import attachable
 from webfoot.errors import (
     Error,
     MemoryExceeded,
@@ -37,7 +38,7 @@ from webfoot.tables.parquet import write
 from webfoot.tables.stitching import Part, stitch
 
 if TYPE_CHECKING:
-    from webfoot.database import Database
+    from webfoot.database.calls import CallDatabase
     from webfoot.definition import Udf
     from webfoot.results import Column, Draft
     from webfoot.sources import Code
@@ -151,7 +152,7 @@ class StitchJob:
 Job = UdfJob | ViewJob | StitchJob
 
 
-def execute(job: Job, target: Path, database: Database) -> Draft:
+def execute(job: Job, target: Path, database: CallDatabase) -> Draft:
     """Run `job` here and now.
 
     Raises:
@@ -175,7 +176,7 @@ def execute(job: Job, target: Path, database: Database) -> Draft:
     return replace(draft, seconds=time.perf_counter() - started)
 
 
-def _call(job: UdfJob, target: Path, database: Database) -> Draft:
+def _call(job: UdfJob, target: Path, database: CallDatabase) -> Draft:
     with ExitStack() as stack:
         connection = _once(lambda: stack.enter_context(database.connection(httpfs=True)))
         arguments = job.udf.parameters.restore(job.arguments)
@@ -184,6 +185,7 @@ def _call(job: UdfJob, target: Path, database: Database) -> Draft:
                 arguments[name] = connection()
             else:
                 arguments[name] = Path(stack.enter_context(_folder_beside(target)))
+                stack.enter_context(attachable(arguments[name]))
         own_pid = os.getpid()
         try:
             value = job.udf.function(**arguments)

@@ -28,7 +28,8 @@ import pyarrow as pa
 
 from webfoot import calling, sources
 from webfoot import registry as registries
-from webfoot.database import Database
+from webfoot.database import sessions
+from webfoot.database.calls import CallDatabase
 from webfoot.errors import Error, UdfFailed
 from webfoot.runners import frames, prints
 from webfoot.runners.conversation import Conversation, JobCaller
@@ -73,7 +74,11 @@ def main() -> None:
     conversation = Conversation(channel)
     threads = ThreadPoolExecutor(SHARED_JOBS, thread_name_prefix="webfoot-run")
     usage = _usage_meter()
-    with Database(temp) as database, calling.everywhere_through(_Nobody()):
+    with (
+        CallDatabase(temp) as database,
+        sessions.everywhere_in(temp),
+        calling.everywhere_through(_Nobody()),
+    ):
         idle, surroundings = _load_meter(), _Surroundings()
         while (message := conversation.next_job()) is not None:
             job = message["job"]
@@ -137,7 +142,7 @@ def _run_alone(
     surroundings: _Surroundings,
     printed: Path,
     registry: Registry | None,
-    database: Database,
+    database: CallDatabase,
     caller: Caller | None,
 ) -> dict[str, Any]:
     """Run a job that has the process for itself."""
@@ -156,7 +161,7 @@ def _run_alone(
 def _run_beside_others(
     message: Mapping[str, Any],
     registry: Registry | None,
-    database: Database,
+    database: CallDatabase,
     caller: Caller | None,
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -183,7 +188,7 @@ def _tell(
 
 
 def _run(
-    message: Mapping[str, Any], registry: Registry | None, database: Database
+    message: Mapping[str, Any], registry: Registry | None, database: CallDatabase
 ) -> dict[str, Any]:
     try:
         job = frames.read_job(message, registry)

@@ -1,26 +1,31 @@
-"""DuckDB inside this process: one instance, a private connection for each call."""
+"""Calls share one DuckDB instance of their process: a private connection for each."""
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import duckdb
 
-from webfoot.literals import sql_text
+from webfoot.database.extensions import load_httpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+    from pathlib import Path
 
-DUCKDB_VERSION: str = duckdb.__version__
 # What one call makes in DuckDB's catalogs, counted: its own catalog and the sweeper's. A call that
 # makes more is looked into; a test holds the number.
 _ENTRIES_A_CALL = 14
+# Settings of the instance in whose changed value the next call would run. All of them, a hundred
+# and more, would take as long to look at as the rest of a short call.
+_WATCHED = (
+    *("threads", "memory_limit", "max_temp_directory_size", "temp_directory"),
+    *("enable_external_access", "lock_configuration", "preserve_insertion_order"),
+    *("default_order", "default_null_order", "python_scan_all_frames"),
+)
 # What a call has left in the instance itself, where the next one would meet it.
 _LEFTOVERS = """
     SELECT database_name FROM duckdb_databases() WHERE NOT internal AND database_name <> 'memory'
@@ -32,14 +37,14 @@ _LEFTOVERS = """
 """
 
 
-class Database:
+class CallDatabase:
     """An in-memory DuckDB instance, made when it is first used.
 
     Calls share the instance and nothing else: each has a connection of its own whose tables, views
     and variables live in a catalog of its own, which ends with the call. What a call puts elsewhere
     (a database that it attaches, a secret, a Python function) ends with the instance, which is then
-    made anew as soon as no call uses it. Settings that DuckDB keeps per instance (`threads`,
-    `memory_limit`) are the exception: they stay.
+    made anew as soon as no call uses it. So does a setting of the instance that would change what
+    the next call may do, or its rows; others that DuckDB keeps per instance stay.
 
     Args:
         temp: Where DuckDB may spill what does not fit its memory.
@@ -57,6 +62,7 @@ class Database:
         # much had been made in it by then, and by whom.
         self._active = self._calls = self._entries = 0
         self._extensions: object = None
+        self._settings: object = None
 
     @contextmanager
     def connection(self, *, httpfs: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -97,7 +103,7 @@ class Database:
             if self._memory_bytes is not None:
                 config["memory_limit"] = f"{self._memory_bytes // 1_000_000}MB"
             self._instance = duckdb.connect(config=config)
-            self._entries = _count_entries(self._instance)
+            self._entries, self._settings = _look(self._instance)
             self._extensions = _list_extensions(self._instance)
         return self._instance
 
@@ -106,10 +112,11 @@ class Database:
             sweeper.execute(f"DETACH DATABASE IF EXISTS {catalog}")
             if self._active:
                 return
-            entries, left = _count_entries(sweeper), False
-            if entries > self._entries + self._calls * _ENTRIES_A_CALL:
+            entries, settings = _look(sweeper)
+            left = settings != self._settings
+            if not left and entries > self._entries + self._calls * _ENTRIES_A_CALL:
                 left = self._has_leftovers(sweeper)
-                entries = _count_entries(sweeper)  # Looking makes some, too.
+                entries, _ = _look(sweeper)  # Looking makes some, too.
             self._entries, self._calls = entries, 0
         if left:
             self._close()
@@ -144,73 +151,12 @@ def _list_extensions(connection: duckdb.DuckDBPyConnection) -> object:
     ).fetchone()
 
 
-def _count_entries(connection: duckdb.DuckDBPyConnection) -> int:
-    """How many entries the instance's catalogs have ever had: DuckDB numbers them."""
+def _look(connection: duckdb.DuckDBPyConnection) -> tuple[int, object]:
+    """How many entries the instance's catalogs have ever had (DuckDB numbers them); settings."""
+    settings = ", ".join(f"current_setting('{name}')" for name in _WATCHED)
     connection.execute("ATTACH ':memory:' AS sweep")
     found = connection.execute(
-        "SELECT database_oid FROM duckdb_databases() WHERE database_name = 'sweep'"
+        f"SELECT database_oid, {settings} FROM duckdb_databases() WHERE database_name = 'sweep'"  # noqa: S608  # ours
     ).fetchone()
     connection.execute("DETACH sweep")
-    return int(found[0]) if found else 0
-
-
-def query_tables(query: str, tables: Mapping[str, object]) -> object:
-    """Ask a DuckDB of its own about tables in memory.
-
-    Args:
-        query: A text of SQL.
-        tables: Arrow tables by the names that they have in it.
-
-    Returns:
-        The answer as an Arrow table, its instants in UTC.
-
-    Raises:
-        ValueError: If the SQL makes no table.
-    """
-    # No name in the query may mean a variable of this function.
-    with duckdb.connect(config={"python_enable_replacements": "false"}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, table in tables.items():
-            connection.register(name, table)
-        relation = connection.sql(query)
-        if relation is None:
-            raise ValueError(f"the SQL makes no table, let it end with a SELECT: {query}")
-        return relation.to_arrow_table()
-
-
-def load_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load DuckDB's httpfs from the locked package, never from a download.
-
-    Raises:
-        RuntimeError: If the package is missing or made for another DuckDB.
-    """
-    spec = importlib.util.find_spec("duckdb_extension_httpfs")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    files = [file for place in places for file in Path(place).rglob("httpfs.duckdb_extension")]
-    version = duckdb.__version__
-    cure = f"pip install duckdb-extension-httpfs=={version}"
-    if not files:
-        raise RuntimeError(f"DuckDB {version} has no httpfs here; {cure}")
-    try:
-        connection.execute(f"LOAD '{str(files[0]).replace(chr(39), chr(39) * 2)}'")
-    except duckdb.Error as error:
-        raise RuntimeError(f"httpfs does not load in DuckDB {version}: {error}; {cure}") from error
-
-
-def write_database(path: Path, script: str, storage_version: str) -> None:
-    """Write a DuckDB file, as small as it can be.
-
-    Args:
-        path: The file; it must not exist.
-        script: The SQL that fills it.
-        storage_version: The oldest DuckDB that shall read it, such as `v1.4.0`.
-    """
-    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-        # Small blocks: a catalog of a few UDFs is 45 kB and not half a megabyte.
-        connection.execute(
-            f"ATTACH {sql_text(str(path))} AS written"
-            f" (STORAGE_VERSION {sql_text(storage_version)}, BLOCK_SIZE 16384)"
-        )
-        connection.execute(f"USE written; BEGIN; {script} COMMIT; USE memory")
-        # All of it in the one file: what a log beside it holds would not be served.
-        connection.execute("CHECKPOINT written; DETACH written")
+    return (int(found[0]), found[1:]) if found else (0, ())

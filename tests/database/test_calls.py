@@ -16,15 +16,18 @@ import duckdb
 import pandas as pd
 import pytest
 
-from webfoot.database import Database, load_httpfs
+from webfoot.database import load_httpfs
+from webfoot.database.calls import CallDatabase
 
 Connection = duckdb.DuckDBPyConnection
 Step = Callable[[Connection], object]
+# Where the package is run from its sources, and not installed.
+PYTHONPATH = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with Database(tmp_path / "spill") as database:
+def database(tmp_path: Path) -> Iterator[CallDatabase]:
+    with CallDatabase(tmp_path / "spill") as database:
         yield database
 
 
@@ -37,7 +40,7 @@ def sql(*statements: str) -> Step:
     return run
 
 
-def call(database: Database, step: Step, *, httpfs: bool = False) -> object:
+def call(database: CallDatabase, step: Step, *, httpfs: bool = False) -> object:
     with database.connection(httpfs=httpfs) as con:
         return step(con)
 
@@ -88,7 +91,7 @@ def fails(con: Connection, query: str) -> bool:
 
 @pytest.mark.parametrize("httpfs", [False, True])
 @pytest.mark.parametrize("name", MADE)
-def test_what_a_call_makes_ends_with_it(name: str, httpfs: bool, database: Database) -> None:
+def test_what_a_call_makes_ends_with_it(name: str, httpfs: bool, database: CallDatabase) -> None:
     make, use = MADE[name]
     for _ in range(3):  # It can be made again by every call, too.
         call(database, make, httpfs=httpfs)
@@ -96,7 +99,7 @@ def test_what_a_call_makes_ends_with_it(name: str, httpfs: bool, database: Datab
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_what_a_failing_call_makes_ends_with_it(name: str, database: Database) -> None:
+def test_what_a_failing_call_makes_ends_with_it(name: str, database: CallDatabase) -> None:
     make, use = MADE[name]
 
     def fail(con: Connection) -> None:
@@ -109,12 +112,35 @@ def test_what_a_failing_call_makes_ends_with_it(name: str, database: Database) -
         assert call(database, lambda con: fails(con, use))
 
 
-def test_variables_and_settings_of_a_session_end_with_it(database: Database) -> None:
+def test_variables_and_settings_of_a_session_end_with_it(database: CallDatabase) -> None:
     call(
         database, sql("SET VARIABLE made = 1", "SET TimeZone = 'Asia/Tokyo'", "SET schema = 'main'")
     )
     query = sql("SELECT getvariable('made'), current_setting('TimeZone')")
     assert call(database, query) == [(None, "UTC")]
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("SET threads = 1",),
+        ("SET memory_limit = '77MB'",),
+        ("SET default_order = 'DESC'",),
+        ("SET enable_external_access = false",),
+        ("SET threads = 1", "SET lock_configuration = true"),
+    ],
+)
+def test_settings_of_the_instance_end_with_the_call(
+    statements: tuple[str, ...], database: CallDatabase
+) -> None:
+    query = (
+        "SELECT name, value FROM duckdb_settings() WHERE name NOT IN ('schema', 'search_path')"
+        " ORDER BY name"
+    )
+    before = call(database, sql(query))
+    for _ in range(2):
+        call(database, sql(*statements))
+        assert call(database, sql(query)) == before
 
 
 @pytest.mark.parametrize(
@@ -130,7 +156,7 @@ def test_variables_and_settings_of_a_session_end_with_it(database: Database) -> 
         ("USE temp",),
     ],
 )
-def test_a_call_may_end_anyhow(statements: tuple[str, ...], database: Database) -> None:
+def test_a_call_may_end_anyhow(statements: tuple[str, ...], database: CallDatabase) -> None:
     for _ in range(3):
         with contextlib.suppress(duckdb.Error):
             call(database, sql(*statements))
@@ -139,7 +165,7 @@ def test_a_call_may_end_anyhow(statements: tuple[str, ...], database: Database) 
     ]
 
 
-def test_a_result_outlives_its_call(database: Database) -> None:
+def test_a_result_outlives_its_call(database: CallDatabase) -> None:
     """A stream that somebody still holds does not stop the catalog from ending."""
     with database.connection() as con:
         con.execute("CREATE TABLE t AS FROM range(100_000) t(n)")
@@ -149,7 +175,7 @@ def test_a_result_outlives_its_call(database: Database) -> None:
     assert stream.read_all().num_rows == 99_000
 
 
-def test_calls_that_leave_nothing_share_an_instance(database: Database) -> None:
+def test_calls_that_leave_nothing_share_an_instance(database: CallDatabase) -> None:
     """Making one anew costs ten milliseconds and httpfs: only calls that leave something pay."""
     instance = object()
     clean = [
@@ -170,11 +196,11 @@ def test_calls_that_leave_nothing_share_an_instance(database: Database) -> None:
     assert database._instance is not instance
 
 
-def test_a_usual_call_is_not_looked_into(database: Database) -> None:
+def test_a_usual_call_is_not_looked_into(database: CallDatabase) -> None:
     """Looking for leftovers takes as long as all else: DuckDB has 3,000 functions to list."""
     looked: list[object] = []
 
-    class Watched(Database):
+    class Watched(CallDatabase):
         def _has_leftovers(self, sweeper: Connection) -> bool:
             looked.append(sweeper)
             return super()._has_leftovers(sweeper)
@@ -190,7 +216,7 @@ def test_a_usual_call_is_not_looked_into(database: Database) -> None:
         assert len(looked) == 1
 
 
-def test_calls_at_the_same_time_see_their_own(database: Database) -> None:
+def test_calls_at_the_same_time_see_their_own(database: CallDatabase) -> None:
     def work(number: int) -> list[object]:
         seen: list[object] = []
         for turn in range(12):
@@ -213,7 +239,7 @@ def test_calls_at_the_same_time_see_their_own(database: Database) -> None:
     assert len(found[0][0]) == 2
 
 
-def test_a_leftover_waits_for_the_calls_that_are_still_at_work(database: Database) -> None:
+def test_a_leftover_waits_for_the_calls_that_are_still_at_work(database: CallDatabase) -> None:
     with database.connection() as slow:
         slow.execute("CREATE TABLE mine AS SELECT 7 AS n")
         call(database, MADE["attached database"][0])
@@ -221,7 +247,7 @@ def test_a_leftover_waits_for_the_calls_that_are_still_at_work(database: Databas
     assert call(database, lambda con: fails(con, "FROM made.t"))
 
 
-def test_closing_ends_the_calls_that_are_still_at_work(database: Database) -> None:
+def test_closing_ends_the_calls_that_are_still_at_work(database: CallDatabase) -> None:
     with database.connection() as con:
         database.close()
         with pytest.raises(duckdb.ConnectionException, match="already closed"):
@@ -234,7 +260,7 @@ def test_closing_ends_the_calls_that_are_still_at_work(database: Database) -> No
 
 def test_what_does_not_fit_is_spilled_into_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "spill"
-    with Database(folder, memory_bytes=60_000_000) as database, database.connection() as con:
+    with CallDatabase(folder, memory_bytes=60_000_000) as database, database.connection() as con:
         settings = con.execute(
             "SELECT current_setting('temp_directory'), current_setting('memory_limit')"
         ).fetchone()
@@ -272,13 +298,13 @@ def address() -> Iterator[str]:
     server.server_close()
 
 
-def test_httpfs_is_there_when_it_is_asked_for(address: str, database: Database) -> None:
+def test_httpfs_is_there_when_it_is_asked_for(address: str, database: CallDatabase) -> None:
     for _ in range(2):
         assert call(database, sql(f"FROM '{address}'"), httpfs=True) == [(1, 2)]
 
 
 def test_httpfs_is_there_again_after_the_instance_was_made_anew(
-    address: str, database: Database
+    address: str, database: CallDatabase
 ) -> None:
     for _ in range(2):
         call(database, MADE["attached database"][0], httpfs=True)
@@ -289,14 +315,14 @@ def test_httpfs_is_there_again_after_the_instance_was_made_anew(
 def test_httpfs_comes_from_the_package_and_from_nowhere_else(address: str, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from webfoot.database import Database
-with Database(Path({str(tmp_path / "spill")!r})) as database:
+from webfoot.database.calls import CallDatabase
+with CallDatabase(Path({str(tmp_path / "spill")!r})) as database:
     with database.connection(httpfs=True) as con:
         print(con.execute("FROM '{address}'").fetchall())
 """
     home = tmp_path / "home"
     home.mkdir()
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    environment = {**PYTHONPATH, "PATH": os.environ["PATH"], "HOME": str(home)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
     )
@@ -308,15 +334,15 @@ with Database(Path({str(tmp_path / "spill")!r})) as database:
 def test_no_home_is_needed(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from webfoot.database import Database
-with Database(Path({str(tmp_path / "spill")!r})) as database:
+from webfoot.database.calls import CallDatabase
+with CallDatabase(Path({str(tmp_path / "spill")!r})) as database:
     for _ in range(2):
         with database.connection(httpfs=True) as con:
             con.execute("CREATE TABLE t AS SELECT 1")
             con.execute("ATTACH ':memory:' AS x")
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={}
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=PYTHONPATH
     )
     assert done.returncode == 0, done.stderr
 
@@ -339,7 +365,7 @@ def test_a_package_for_another_duckdb_says_so(
             load_httpfs(con)
 
 
-def test_nothing_is_installed_from_the_network(database: Database) -> None:
+def test_nothing_is_installed_from_the_network(database: CallDatabase) -> None:
     with database.connection() as con:
         settings = con.execute(
             "SELECT current_setting('autoinstall_known_extensions'),"

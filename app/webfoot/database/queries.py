@@ -1,0 +1,56 @@
+"""SQL over tables in memory, and database files made by a script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from webfoot.literals import sql_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def query_tables(query: str, tables: Mapping[str, object]) -> object:
+    """Ask a DuckDB of its own about tables in memory.
+
+    Args:
+        query: A text of SQL.
+        tables: Arrow tables by the names that they have in it.
+
+    Returns:
+        The answer as an Arrow table, its instants in UTC.
+
+    Raises:
+        ValueError: If the SQL makes no table.
+    """
+    # No name in the query may mean a variable of this function.
+    with duckdb.connect(config={"python_enable_replacements": "false"}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, table in tables.items():
+            connection.register(name, table)
+        relation = connection.sql(query)
+        if relation is None:
+            raise ValueError(f"the SQL makes no table, let it end with a SELECT: {query}")
+        return relation.to_arrow_table()
+
+
+def write_database(path: Path, script: str, storage_version: str) -> None:
+    """Write a DuckDB file, as small as it can be.
+
+    Args:
+        path: The file; it must not exist.
+        script: The SQL that fills it.
+        storage_version: The oldest DuckDB that shall read it, such as `v1.4.0`.
+    """
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        # Small blocks: a catalog of a few UDFs is 45 kB and not half a megabyte.
+        connection.execute(
+            f"ATTACH {sql_text(str(path))} AS written"
+            f" (STORAGE_VERSION {sql_text(storage_version)}, BLOCK_SIZE 16384)"
+        )
+        connection.execute(f"USE written; BEGIN; {script} COMMIT; USE memory")
+        # All of it in the one file: what a log beside it holds would not be served.
+        connection.execute("CHECKPOINT written; DETACH written")
