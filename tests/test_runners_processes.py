@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -581,9 +582,12 @@ def test_old_code_finishes_while_new_code_runs(
 ) -> None:
     text = """
         import time
+        from pathlib import Path
         @udf
-        def slow(seconds: float) -> list[dict[str, str]]:
-            time.sleep(seconds)
+        def slow(until: str) -> list[dict[str, str]]:
+            Path(until + "-begun").touch()
+            while not Path(until).exists():
+                time.sleep(0.01)
             return [{"code": "old"}]
     """
     old = registry.load(sources.read(write_files(tmp_path / "live", slow=text)))
@@ -593,14 +597,19 @@ def test_old_code_finishes_while_new_code_runs(
 
     async def change() -> list[str]:
         await place.runner.use(old)
-        began = UdfJob(old["slow"], '{"seconds": 1}', 20, LIMIT)
+        gate, opened = tmp_path / "gate", tmp_path / "opened"
+        opened.touch()
+        began = UdfJob(old["slow"], json.dumps({"until": str(gate)}), 20, LIMIT)
         slow = asyncio.create_task(place.run(began))
-        await asyncio.sleep(0.3)
+        while not gate.with_name("gate-begun").exists():  # noqa: ASYNC110  # another process
+            await asyncio.sleep(0.01)
         await place.runner.use(new)
-        quick = await place.run(UdfJob(new["slow"], '{"seconds": 0}', 20, LIMIT))
+        at_once = json.dumps({"until": str(opened)})
+        quick = await place.run(UdfJob(new["slow"], at_once, 20, LIMIT))
         assert not slow.done()
         # A call that was understood before the change, and begins after it, runs what it meant.
-        late = await place.run(UdfJob(old["slow"], '{"seconds": 0}', 20, LIMIT))
+        late = await place.run(UdfJob(old["slow"], at_once, 20, LIMIT))
+        gate.touch()
         answers = [await slow, quick, late]
         await place.runner.use(place.registry)
         return [pq.read_table(target)["code"][0].as_py() for _, target, _ in answers]
