@@ -121,7 +121,7 @@ class Place:
         answer = await self.ask(name, ranged=ranged)
         blob = await self.store.open(answer.result)
         assert blob is not None
-        data = blob.read(0, blob.size)
+        data = await blob.read(0, blob.size)
         blob.close()
         return data
 
@@ -136,10 +136,10 @@ def make_place(tmp_path: Path, write_files: Callable[..., Path]) -> Callable[[],
 
     def make() -> Place:
         settings = Settings(folder=folder, store=tmp_path / "store")
-        store = LocalStore(settings.store, 10**9)
+        store = LocalStore(tmp_path / "store", 10**9)
         runner = FakeRunner()
         loaded = registry.load(sources.read(folder))
-        runs = Runs(settings.store / "runs")
+        runs = Runs(tmp_path / "store/runs")
         return Place(Engine(loaded, store, runner, runs, settings), runner, store)
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
 import weakref
 from concurrent.futures import Future
@@ -50,9 +51,10 @@ class Host:
     def __init__(self, folder: Path) -> None:
         # Errors are raised where the call is made; a library does not print them, too.
         logging.getLogger("webfoot").addHandler(logging.NullHandler())
+        # Requests do not leave this process: what a bucket has is read for them.
         # Whoever runs a folder in a notebook or a test is the author, and edits it meanwhile.
         settings = Settings.from_environment(
-            folder=folder, runner="inline", reload=True, debug=True
+            folder=folder, runner="inline", reload=True, debug=True, redirect=sys.maxsize
         )
         self._app = create_app(settings)
         with contextlib.ExitStack() as opened:
