@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ class S3Server:
         told = {"ENDPOINT": self.endpoint, "REGION": REGION, "URL_STYLE": "path"}
         return KEYS | {f"WEBFOOT_S3_{name}": value for name, value in told.items()}
 
+    @cached_property
     def client(self) -> S3Client:
         """To look at it past the store."""
         return boto3.Session().client(
@@ -71,7 +73,7 @@ class S3Server:
     def make_place(self) -> S3Place:
         """A new bucket's."""
         name = f"tables-{uuid.uuid4().hex[:12]}"
-        self.client().create_bucket(Bucket=name)
+        self.client.create_bucket(Bucket=name)
         return S3Place(name, "some/prefix")
 
     def open_store(self, place: S3Place, lease_s: float = 2.0) -> S3Store:

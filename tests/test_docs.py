@@ -135,8 +135,11 @@ def test_every_setting_in_the_readme_exists() -> None:
 
 def test_every_setting_but_the_folder_is_an_option_of_serve() -> None:
     options = {parameter.name for parameter in commands.commands["serve"].params}
-    # Only whether DuckDB is told errors is left to the environment: nobody types it.
-    assert {item.name for item in fields(Settings)} - options == {"duckdb_errors"}
+    # What belongs to a place, and not to one start of the server, is left to the environment.
+    assert {item.name for item in fields(Settings)} - options == {
+        *("duckdb_errors", "redirect"),
+        *("s3_encryption", "s3_endpoint", "s3_region", "s3_url_style"),
+    }
 
 
 def test_every_command_is_in_the_readme() -> None:

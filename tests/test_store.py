@@ -56,11 +56,11 @@ store = LocalStore(Path({str(root)!r}), 10**9)
 def s3_kind(server: S3Server) -> Kind:
     place = server.make_place()
     code = f"""
-from webfoot.settings import S3Access, S3Place
+from webfoot.settings import S3Access, S3Encryption, S3Place
 from webfoot.store.bucket import Bucket
 from webfoot.store.s3 import S3Store
 store = S3Store(Bucket({place!r}, {server.access!r}), 10**9, 2.0)
-""".replace("S3Encryption(kind='', key='')", "S3Access().encryption")
+"""
     return Kind(lambda: server.open_store(place), code)
 
 
