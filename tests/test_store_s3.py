@@ -97,7 +97,8 @@ def server(
     """A server whose store is in a bucket."""
     s3: S3Server = request.getfixturevalue(request.param)
     folder = write_udfs(tmp_path_factory.mktemp("served"), udfs=UDFS, _counting=COUNT)
-    environment = {**os.environ, **s3.environment}
+    # Low enough for a preview to be above it.
+    environment = {**os.environ, **s3.environment, "WEBFOOT_REDIRECT": "10kB"}
     with serve(folder, store=s3.make_place(), environment=environment) as running:
         httpx.get(f"{running.url}/udfs/large.parquet", timeout=60)
         yield running
@@ -238,6 +239,12 @@ def test_a_key_in_a_header_of_its_own_is_never_sent_on(large: str) -> None:
     assert len(pd.read_parquet(io.BytesIO(got.content))) == ROWS
     part = httpx.get(url, headers={**key, "range": "bytes=5000000-8000000"})
     assert (part.status_code, part.content) == (206, got.content[5_000_000:8_000_001])
+
+
+def test_a_preview_stays_with_its_policy(large: str) -> None:
+    shown = httpx.get(f"{large}.html", headers={"accept-encoding": "identity"}, timeout=60)
+    assert (shown.status_code, len(shown.content) > 10_000) == (200, True)
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
 
 
 def test_what_a_post_made_is_got_from_there(large: str) -> None:
@@ -457,10 +464,13 @@ def test_an_entry_that_cannot_be_read_is_a_miss(
     asyncio.run(look())
 
 
+@pytest.mark.parametrize("earlier", [None, b"earlier"])
 def test_a_failure_does_not_undo_a_result_that_is_published_meanwhile(
-    open_store: Callable[[], S3Store], monkeypatch: pytest.MonkeyPatch
+    open_store: Callable[[], S3Store], monkeypatch: pytest.MonkeyPatch, earlier: bytes | None
 ) -> None:
     store, other = open_store(), open_store()
+    if earlier is not None:
+        asyncio.run(put(other, CALLS[0], earlier))
     failure = Failure(CALLS[0], {"code": "udf-failed"}, 1.0, 2.0, 3)
     ask = store._bucket.get
     published: list[Result] = []

@@ -320,9 +320,11 @@ class DataEndpoint:
         """Where the bytes are to be had, if not here: what is small is answered at once.
 
         DuckDB, and others, would send a key in a header of their own on to wherever they are sent:
-        who has one gets the bytes from here.
+        who has one gets the bytes from here. So does who wants a preview, which is shown with a
+        policy that a bucket cannot state.
         """
-        if shown.size < self._settings.redirect or "x-api-key" in request.headers:
+        here = "x-api-key" in request.headers or view.extension == "html"
+        if here or shown.size < self._settings.redirect:
             return None
         media_type = MEDIA_TYPES[view.extension]
         return await self._store.link(shown, media_type, "gzip" if view.gzip else "")
