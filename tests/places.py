@@ -105,7 +105,7 @@ class Place:
         answer = await self.ask(name, ranged=ranged)
         blob = await self.store.open(answer.result)
         assert blob is not None
-        data = blob.read(0, blob.size)
+        data = await blob.read(0, blob.size)
         blob.close()
         return data
 
@@ -119,10 +119,10 @@ def places_in(parent: Path, write_files: Callable[..., Path]) -> Callable[[], Pl
 
     def make() -> Place:
         settings = Settings(folder=folder, store=parent / "store")
-        store = LocalStore(settings.store, 10**9)
+        store = LocalStore(parent / "store", 10**9)
         runner = FakeRunner()
         loaded = registry.load(sources.read(folder))
-        runs = Runs(settings.store / "runs")
+        runs = Runs(parent / "store/runs")
         return Place(Engine(loaded, store, runner, runs, settings), runner, store)
 
     return make

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from webfoot.settings import S3Place
+
 # Starting and stopping take a second or two; only a hang takes as long as this.
 _PATIENCE_S = 40.0
 _ADDRESS = re.compile(r" on http://localhost:(\d+)")
@@ -169,7 +171,7 @@ def write_udfs(parent: Path, **files: str) -> Path:
 def serve(
     folder: Path,
     *options: str,
-    store: Path | None = None,
+    store: Path | S3Place | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Iterator[Server]:
     """Serve `folder` until the end of the block."""
@@ -187,7 +189,8 @@ def serve(
     ):
         try:
             url = _wait_until_ready(process, output)
-            yield Server(url, folder, store, output, process)
+            kept = store if isinstance(store, os.PathLike) else folder.parent / "store"
+            yield Server(url, folder, kept, output, process)
         finally:
             process.send_signal(signal.SIGINT)
             try:

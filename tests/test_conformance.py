@@ -6,6 +6,7 @@ spoils the answer. What the checks say is compared whole, so a fault must not be
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import re
@@ -738,6 +739,20 @@ def one_time() -> Fault:
     return fault
 
 
+def get_moved(**headers: str) -> Fault:
+    """Redirect GET alone, and answer HEAD as for what is there, but for `headers`."""
+
+    def fault(request: Request, answer: Answer) -> None:
+        if request.method != "HEAD":
+            moved()(request, answer)
+        elif request.path == "/moved.parquet":
+            there = static(dataclasses.replace(request, path="/file.parquet"))
+            answer.status, answer.body = there.status, there.body
+            answer.headers = there.headers | headers
+
+    return fault
+
+
 @pytest.mark.parametrize(
     ("server", "outcomes"),
     [
@@ -752,8 +767,13 @@ def one_time() -> Fault:
             {"fail": "head.status redirect", "skip": "head.length head.range"},
         ),
         (one_time(), {"fail": "redirect"}),
+        (get_moved(), {"fail": ""}),
+        (get_moved(ETag='"ours"'), {"fail": "redirect etag.same"}),
     ],
-    ids=["to here", "to another host", "GET only", "signed for GET", "once"],
+    ids=[
+        *("to here", "to another host", "GET only", "signed for GET", "once"),
+        *("HEAD answered", "HEAD answered with another tag"),
+    ],
 )
 def test_redirects_are_tried(server: Fault, outcomes: dict[str, str], client: httpx.Client) -> None:
     with serving(server) as address:

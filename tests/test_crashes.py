@@ -85,7 +85,7 @@ def check(store: LocalStore) -> None:
             if (entry := known.result) is not None:
                 blob = await store.open(entry)
                 assert blob is not None
-                assert hashlib.sha256(blob.read(0, blob.size)).hexdigest() == entry.etag
+                assert hashlib.sha256(await blob.read(0, blob.size)).hexdigest() == entry.etag
                 blob.close()
                 sound += 1
         return sound

@@ -13,13 +13,18 @@ from pathlib import Path
 import pytest
 
 from webfoot.errors import SettingsError
-from webfoot.settings import PREFIX, Settings
+from webfoot.settings import PREFIX, S3Encryption, S3Place, Settings
 
 # One text per setting, none of which means the default.
 TEXTS: dict[str, tuple[str, object]] = {
     "folder": ("my/udfs", Path("my/udfs")),
     "store": ("/srv/store", Path("/srv/store")),
     "store_size": ("1.5GB", 1_500_000_000),
+    "s3_endpoint": ("http://localhost:9000/", "http://localhost:9000"),
+    "s3_region": ("eu-west-1", "eu-west-1"),
+    "s3_url_style": ("path", "path"),
+    "s3_encryption": ("aws:kms/key", S3Encryption("aws:kms", "key")),
+    "redirect": ("1MB", 1_000_000),
     "runner": ("inline", "inline"),
     "workers": ("97", 97),
     "queue": ("3", 3),
@@ -72,6 +77,13 @@ def test_an_empty_variable_means_the_default(name: str) -> None:
     [
         ("WEBFOOT_STORE_SIZE", "big", "a size is written like '512MB'"),
         ("WEBFOOT_STORE_SIZE", "0", "a size must be positive"),
+        ("WEBFOOT_STORE", "s3://", "write a bucket like 's3://bucket/prefix'"),
+        ("WEBFOOT_STORE", "s3://key@bucket", "write a bucket like"),
+        ("WEBFOOT_S3_ENDPOINT", "localhost:9000", "write an endpoint like"),
+        ("WEBFOOT_S3_ENDPOINT", "http://localhost:9000/bucket", "write an endpoint like"),
+        ("WEBFOOT_S3_URL_STYLE", "paths", "choose auto, path or virtual"),
+        ("WEBFOOT_S3_ENCRYPTION", "yes", "write 'AES256', 'aws:kms'"),
+        ("WEBFOOT_S3_ENCRYPTION", "AES256/key", "write 'AES256', 'aws:kms'"),
         ("WEBFOOT_RUNNER", "threads", "choose processes or inline"),
         ("WEBFOOT_WORKERS", "0", "write a whole number, 1 or more"),
         ("WEBFOOT_WORKERS", "-1", "write a whole number, 1 or more"),
@@ -136,5 +148,22 @@ def test_settings_are_frozen() -> None:
 
 
 def test_results_are_kept_in_the_user_s_cache_not_in_the_working_folder() -> None:
-    assert Settings().store.is_absolute()
+    store = Settings().store
+    assert isinstance(store, Path)
+    assert store.is_absolute()
     assert Settings().workers >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "name"),
+    [
+        ("s3://tables", S3Place("tables"), "calls/1"),
+        ("s3://tables/", S3Place("tables"), "calls/1"),
+        ("s3://tables/a/b/", S3Place("tables", "a/b"), "a/b/calls/1"),
+    ],
+)
+def test_a_store_may_be_a_bucket(text: str, place: S3Place, name: str) -> None:
+    settings = Settings.from_environment({"WEBFOOT_STORE": text})
+    assert settings.store == place
+    assert place.name("calls/1") == name
+    assert str(place) == text.rstrip("/")

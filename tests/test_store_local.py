@@ -3,59 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import math
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.test_store import get, put
 
 from webfoot.errors import SettingsError
-from webfoot.results import Column, Failure, Known, Result, digest, to_json
+from webfoot.results import Failure, Known, Result, digest, to_json
 from webfoot.store.blobs import BlobMemory
 from webfoot.store.local import LocalStore
 
 KEYS = [digest("key", str(number)) for number in range(40)]
-
-
-def result_of(key: str, data: bytes, created: float = 0.0, **fields: float) -> Result:
-    return Result(
-        key=key,
-        run="run",
-        extension="parquet",
-        etag=hashlib.sha256(data).hexdigest(),
-        size=len(data),
-        rows=1,
-        columns=(Column("n", "int64"),),
-        seconds=0.1,
-        created=created or time.time(),
-        expires=fields.get("expires", math.inf),
-        executions=1,
-    )
-
-
-async def put(store: LocalStore, key: str, data: bytes) -> Result:
-    staged = store.stage(f"run-{key[:8]}-{os.getpid()}-{threading.get_ident()}", "parquet")
-    staged.write_bytes(data)  # as a worker would
-    result = result_of(key, data)
-    await store.publish(result, staged)
-    return result
-
-
-async def get(store: LocalStore, key: str) -> bytes | None:
-    result = (await store.find(key)).result
-    blob = await store.open(result) if result is not None else None
-    if blob is None:
-        return None
-    data = blob.read(0, blob.size)
-    blob.close()
-    return data
 
 
 def age(store: LocalStore, result: Result, seconds: float) -> None:
@@ -78,90 +42,6 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "store", 10**9)
 
 
-@pytest.mark.parametrize("size", [0, 10, 256_001, 3_000_000])
-def test_published_bytes_come_back(store: LocalStore, size: int) -> None:
-    async def round_trip() -> None:
-        data = os.urandom(size)
-        result = await put(store, KEYS[0], data)
-        assert await store.find(KEYS[0]) == Known(result)
-        for _ in range(2):
-            assert await get(store, KEYS[0]) == data
-        assert (await store.local_path(result)).read_bytes() == data
-
-    asyncio.run(round_trip())
-
-
-def test_what_was_never_published_is_not_found(store: LocalStore) -> None:
-    assert asyncio.run(store.find(KEYS[0])) == Known()
-    assert asyncio.run(store.open(result_of(KEYS[0], b"x"))) is None
-    assert store.last_used(result_of(KEYS[0], b"x")) == 0
-
-
-def test_a_failure_takes_no_result_away_and_the_next_result_takes_it_away(
-    store: LocalStore,
-) -> None:
-    async def fail() -> None:
-        failure = Failure(KEYS[0], {"code": "udf-failed"}, 1.0, 2.0, 3)
-        await store.remember(failure)
-        assert await store.find(KEYS[0]) == Known(failure=failure)
-        result = await put(store, KEYS[0], b"data")
-        assert await store.find(KEYS[0]) == Known(result)
-        await store.remember(failure)
-        assert await store.find(KEYS[0]) == Known(result, failure)
-
-    asyncio.run(fail())
-
-
-def test_a_newer_entry_of_another_server_is_seen(store: LocalStore, tmp_path: Path) -> None:
-    other = LocalStore(tmp_path / "store", 10**9)
-
-    async def replace_it() -> None:
-        await put(store, KEYS[0], b"one")
-        assert await get(store, KEYS[0]) == b"one"
-        await put(other, KEYS[0], b"two")
-        assert await get(store, KEYS[0]) == b"two"
-
-    asyncio.run(replace_it())
-
-
-def test_readers_never_see_half_a_result(store: LocalStore, tmp_path: Path) -> None:
-    """Readers on other threads and in another process poll while results are replaced."""
-    stop = tmp_path / "stop"
-    script = f"""
-import asyncio, hashlib, sys
-from pathlib import Path
-from webfoot.store.local import LocalStore
-store = LocalStore(Path({str(tmp_path / "store")!r}), 10**9)
-async def poll():
-    seen = 0
-    while not Path({str(stop)!r}).exists():
-        entry = (await store.find({KEYS[0]!r})).result
-        if entry is None:
-            assert not seen, "it was there before"
-            continue
-        blob = await store.open(entry)
-        assert blob is not None, "a record without its bytes"
-        data = blob.read(0, blob.size)
-        blob.close()
-        assert len(data) == entry.size and hashlib.sha256(data).hexdigest() == entry.etag
-        seen += 1
-    print(seen)
-asyncio.run(poll())
-"""
-    command = [sys.executable, "-c", script]
-    readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    until = time.monotonic() + 2.0
-    number = 0
-    while time.monotonic() < until:
-        number += 1
-        asyncio.run(put(store, KEYS[0], bytes([number % 251]) * (1 + number * 7919 % 400_000)))
-    stop.touch()
-    for reader in readers:
-        seen, _ = reader.communicate(timeout=30)
-        assert reader.returncode == 0
-        assert int(seen) > 0
-
-
 def test_a_torn_record_is_a_miss(store: LocalStore) -> None:
     async def tear() -> None:
         result = await put(store, KEYS[0], b"data")
@@ -181,7 +61,7 @@ def test_a_truncated_object_is_a_miss_and_is_removed(store: LocalStore, size: in
         result = await put(store, KEYS[0], b"x" * size)
         os.truncate(object_path(store, result), size // 2)
         assert await store.open(result) is None
-        assert store.last_used(result) == 0
+        assert await store.last_used(result) == 0
 
     asyncio.run(truncate())
 
@@ -196,7 +76,7 @@ def test_wrong_bytes_from_before_the_machine_started_are_a_miss(
         object_path(store, result).write_bytes(b"z" * size)
         store._trusted_since = time.time() + 10
         assert await store.open(result) is None
-        assert store.last_used(result) == 0
+        assert await store.last_used(result) == 0
         blob = await store.open(other)
         assert blob is not None, "sound bytes are served"
         blob.close()
@@ -212,8 +92,8 @@ def test_an_open_file_stays_readable_when_it_is_evicted(store: LocalStore) -> No
         assert blob is not None
         age(store, result, 120)
         await store._evict(0, 0)
-        assert store.last_used(result) == 0
-        assert blob.read(0, blob.size) == data
+        assert await store.last_used(result) == 0
+        assert await blob.read(0, blob.size) == data
         blob.close()
 
     asyncio.run(evict())
@@ -229,7 +109,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
             age(store, results[-1], 1000 - number)
         age(store, results[0], 100)  # Used lately, though it is the oldest.
         results.append(await put(store, KEYS[9], b"9" * 100_000))
-        there = [store.last_used(result) > 0 for result in results]
+        there = [await store.last_used(result) > 0 for result in results]
         assert there[0]
         assert there[-1]
         assert not there[1]
@@ -251,7 +131,7 @@ def test_what_was_just_used_is_not_evicted(tmp_path: Path) -> None:
         assert await get(store, KEYS[0]) is not None
         for number in range(1, 10):
             await put(store, KEYS[number], bytes([number]) * 300_000)
-        assert store.last_used(result) > 0
+        assert await store.last_used(result) > 0
 
     asyncio.run(fill())
 
@@ -267,7 +147,7 @@ def test_use_between_the_look_and_the_removal_saves_a_result(
         assert await get(store, KEYS[0]) is not None
         monkeypatch.setattr(store, "_objects", lambda: iter(looked))
         await store._evict(0, 0)
-        assert store.last_used(result) > 0
+        assert await store.last_used(result) > 0
 
     asyncio.run(race())
 
@@ -425,63 +305,6 @@ def test_servers_may_start_at_once(tmp_path: Path) -> None:
     assert len({store.stage("run", "parquet") for store in stores}) == 20
 
 
-def test_a_claim_is_held_by_one_at_a_time(tmp_path: Path) -> None:
-    stores = [LocalStore(tmp_path / "store", 10**9) for _ in range(2)]
-    inside = 0
-
-    async def enter(store: LocalStore) -> None:
-        nonlocal inside
-        async with store.claim(KEYS[0]):
-            inside += 1
-            assert inside == 1
-            await asyncio.sleep(0.001)
-            inside -= 1
-
-    async def crowd() -> None:
-        await asyncio.gather(*(enter(store) for store in stores for _ in range(10)))
-
-    asyncio.run(crowd())
-
-
-_CLAIMING = """
-import asyncio, sys, time
-from pathlib import Path
-from webfoot.store.local import LocalStore
-store = LocalStore(Path(sys.argv[1]) / "store", 10**9)
-async def main():
-    for _ in range(int(sys.argv[3])):
-        async with store.claim(sys.argv[2]):
-            with open(Path(sys.argv[1]) / "log", "a") as log:
-                log.write("in\\n"); log.flush()
-                await asyncio.sleep(float(sys.argv[4]))
-                log.write("out\\n")
-asyncio.run(main())
-"""
-
-
-def test_a_claim_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _CLAIMING, str(tmp_path), KEYS[0], "15", "0.002"]
-    claiming = [subprocess.Popen(command) for _ in range(3)]
-    assert [process.wait(50) for process in claiming] == [0, 0, 0]
-    assert (tmp_path / "log").read_text() == "in\nout\n" * 45
-
-
-def test_a_killed_holder_lets_go(tmp_path: Path, store: LocalStore) -> None:
-    command = [sys.executable, "-c", _CLAIMING, str(tmp_path), KEYS[0], "1", "60"]
-    with subprocess.Popen(command) as holder:
-        while not (tmp_path / "log").exists() or not (tmp_path / "log").read_text():
-            time.sleep(0.01)
-
-        async def claim() -> None:
-            async with store.claim(KEYS[0]):
-                pass
-
-        with pytest.raises(TimeoutError):
-            asyncio.run(asyncio.wait_for(claim(), 0.2))
-        holder.kill()
-    asyncio.run(asyncio.wait_for(claim(), 20))
-
-
 @pytest.mark.parametrize("place", ["file", "file/below", "store-with-file"])
 def test_a_store_that_cannot_be_used_is_told_clearly(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -524,18 +347,3 @@ except SettingsError as error:
     command = [sys.executable, "-c", script]
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
     assert "cannot be used: Permission denied" in told.stdout
-
-
-def test_expired_results_keep_their_place_in_range_reads(store: LocalStore) -> None:
-    """`before` travels with its entry."""
-
-    async def keep() -> None:
-        old = await put(store, KEYS[0], b"old")
-        staged = store.stage("new", "parquet")
-        staged.write_bytes(b"new")
-        new = replace(result_of(KEYS[0], b"new"), before=old)
-        await store.publish(new, staged)
-        store._known.clear()
-        assert await store.find(KEYS[0]) == Known(new)
-
-    asyncio.run(keep())

@@ -16,7 +16,10 @@ from webfoot.reload import changes
 from webfoot.runners.inline import InlineRunner
 from webfoot.runners.processes import ProcessRunner
 from webfoot.runs import Runs
+from webfoot.settings import S3Place
+from webfoot.store.bucket import Bucket
 from webfoot.store.local import LocalStore
+from webfoot.store.s3 import S3Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,11 +41,13 @@ class Parts:
     Args:
         engine: Answers calls.
         store: Holds the bytes of the answers.
+        records: The folder of what is not in the store: the records of runs, and jobs.
         settings: What both were made from.
     """
 
     engine: Engine
     store: Store
+    records: Path
     settings: Settings
 
     async def start(self) -> None:
@@ -75,16 +80,24 @@ def assemble(settings: Settings) -> Parts:
         SettingsError: If the store cannot be used.
     """
     loaded = load_folder(settings)
-    store = LocalStore(settings.store, settings.store_size)
+    store, records = _open_store(settings)
     # In the store's staging area, whatever is left in it goes with this server.
     runner = _make_runner(settings, store.stage("workers", "temp"))
-    engine = Engine(loaded, store, runner, Runs(settings.store.absolute() / "runs"), settings)
-    return Parts(engine, store, settings)
+    engine = Engine(loaded, store, runner, Runs(records / "runs"), settings)
+    return Parts(engine, store, records, settings)
 
 
 def load_folder(settings: Settings) -> Registry:
     """The UDFs of the folder as it is now."""
     return _load(sources.read(settings.folder), settings)
+
+
+def _open_store(settings: Settings) -> tuple[Store, Path]:
+    """The store that the settings name, and the folder for what is not in it."""
+    if isinstance(settings.store, S3Place):
+        bucket = S3Store(Bucket(settings.store, settings.s3), settings.store_size)
+        return bucket, bucket.stage("server", "records")
+    return LocalStore(settings.store, settings.store_size), settings.store.absolute()
 
 
 def _load(code: Code, settings: Settings, before: Code | None = None) -> Registry:

@@ -271,7 +271,7 @@ class Engine:
     async def latest(self, call: Question) -> Result | None:
         """The newest result of a call, fresh or not; None if there is none."""
         result = await self._find(call.key)
-        return result if result is not None and self._there(result) else None
+        return result if result is not None and await self._there(result) else None
 
     async def view(self, udf: Udf, result: Result, view: View) -> Answer:
         """A view of a result, derived if it has not been yet; see `result`."""
@@ -297,7 +297,7 @@ class Engine:
         with the whole new one than told about ranges that would be the old one's.
         """
         result = await self._find(call.key)
-        if result is None or not result.fresh(time.time()) or self._held(result.before):
+        if result is None or not result.fresh(time.time()) or await self._held(result.before):
             return None
         shown: Result | None = result
         if not view.canonical:
@@ -305,7 +305,7 @@ class Engine:
             with contextlib.suppress(InvalidParameters):
                 view.check(result.columns)
                 shown = await self._find(view.key(result))
-        return shown if shown is not None and self._there(shown) else None
+        return shown if shown is not None and await self._there(shown) else None
 
     async def _find(self, key: str) -> Result | None:
         """The newest result of `key`, fresh or not, there or evicted."""
@@ -314,19 +314,19 @@ class Engine:
     async def _known(self, key: str, *, ranged: bool) -> Result | None:
         """What answers a new request, if anything; a remembered failure is raised."""
         before = await self._store.find(key)
-        known = self._choose(before, ranged, -math.inf)
+        known = await self._choose(before, ranged, -math.inf)
         if known is None:
             self._refuse(before, -math.inf)
         return known
 
-    def _choose(self, before: Known, ranged: bool, since: float) -> Result | None:
+    async def _choose(self, before: Known, ranged: bool, since: float) -> Result | None:
         """The result, made after `since`, that answers a new request."""
         result = before.result
         if result is None or result.created <= since:
             return None
-        if ranged and self._held(result.before):
+        if ranged and await self._held(result.before):
             return result.before
-        if not self._usable(result, ranged=ranged):
+        if not await self._usable(result, ranged=ranged):
             return None
         self._unclaimed.pop(result.key, None)
         return result
@@ -343,22 +343,22 @@ class Engine:
         ):
             raise Error.from_problem(failure.problem)
 
-    def _usable(self, result: Result, *, ranged: bool) -> bool:
-        if not self._there(result):
+    async def _usable(self, result: Result, *, ranged: bool) -> bool:
+        if not await self._there(result):
             return False
-        if result.fresh(time.time()) or (ranged and self._held(result)):
+        if result.fresh(time.time()) or (ranged and await self._held(result)):
             return True
         return time.monotonic() - self._unclaimed.get(result.key, -math.inf) < UNCLAIMED_S
 
-    def _there(self, result: Result) -> bool:
-        return self._store.last_used(result) > 0
+    async def _there(self, result: Result) -> bool:
+        return await self._store.last_used(result) > 0
 
-    def _held(self, result: Result | None) -> bool:
+    async def _held(self, result: Result | None) -> bool:
         """Whether somebody may be in the middle of reading ranges of `result`."""
         if result is None:
             return False
         now = time.time()
-        idle = abs(now - self._store.last_used(result))
+        idle = abs(now - await self._store.last_used(result))
         return idle < RANGE_PAUSE_S and now - result.expires < RANGE_READ_S
 
     async def _join(
@@ -403,13 +403,13 @@ class Engine:
         try:
             async with self._store.claim(key):
                 before = await self._store.find(key)
-                known = self._choose(before, ranged, since)
+                known = await self._choose(before, ranged, since)
                 if known is not None:
                     return known
                 self._refuse(before, since)
                 result = before.result
                 # Stale already, but made since this request was: it was waiting for that run.
-                if result is not None and result.created > began and self._there(result):
+                if result is not None and result.created > began and await self._there(result):
                     return result
                 return await run(before)
         except StorageFull:
@@ -551,7 +551,7 @@ class Engine:
                 created=now,
                 expires=now + plan.lifetime_s,
                 executions=executions,
-                before=self._replaced(before.result, draft.etag, now),
+                before=await self._replaced(before.result, draft.etag, now),
                 failed=draft.failed,
             )
             await self._store.publish(result, staged)
@@ -569,14 +569,14 @@ class Engine:
             self.runs.record(replace(run, seconds=seconds, rows=result.rows))
         return result
 
-    def _replaced(self, earlier: Result | None, etag: str, now: float) -> Result | None:
+    async def _replaced(self, earlier: Result | None, etag: str, now: float) -> Result | None:
         """What readers of ranges go on with when a result of other bytes takes its place."""
         if earlier is None:
             return None
-        if self._held(earlier.before):
+        if await self._held(earlier.before):
             return earlier.before  # Nobody has begun to read ranges of `earlier` itself.
         ended = replace(earlier, before=None, expires=min(earlier.expires, now))
-        return ended if ended.etag != etag and self._held(ended) else None
+        return ended if ended.etag != etag and await self._held(ended) else None
 
     async def _fail(self, error: Error, run: Run, key: str, executions: int) -> None:
         error.udf, error.run = run.udf, run.id

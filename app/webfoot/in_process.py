@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import sys
 import threading
 import weakref
 from concurrent.futures import Future
@@ -51,10 +52,15 @@ class Host:
     def __init__(self, folder: Path) -> None:
         # Errors are raised where the call is made; a library does not print them, too.
         logging.getLogger("webfoot").addHandler(logging.NullHandler())
-        # Whoever runs a folder in a notebook or a test is the author, and edits it meanwhile; and
-        # nothing between the two gives up waiting.
+        # Requests do not leave this process: nothing gives up waiting, and what a bucket has is
+        # read for them. Whoever runs a folder in a notebook or a test is its author, and edits it.
         settings = Settings.from_environment(
-            folder=folder, runner="inline", reload=True, debug=True, hold=math.inf
+            folder=folder,
+            runner="inline",
+            reload=True,
+            debug=True,
+            hold=math.inf,
+            redirect=sys.maxsize,
         )
         self._app = create_app(settings, resume_jobs=False)
         with contextlib.ExitStack() as opened:

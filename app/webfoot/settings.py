@@ -23,6 +23,61 @@ _EVERYBODY = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
 
 
+@dataclass(frozen=True)
+class S3Place:
+    """Where in S3 a store is.
+
+    Args:
+        bucket: The bucket.
+        prefix: What the names of its objects begin with; no slash at either end.
+    """
+
+    bucket: str
+    prefix: str = ""
+
+    def name(self, below: str) -> str:
+        """The whole name of an object."""
+        return f"{self.prefix}/{below}" if self.prefix else below
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+@dataclass(frozen=True)
+class S3Encryption:
+    """How objects are encrypted where they lie.
+
+    Args:
+        kind: As S3 calls it; empty for the bucket's own default.
+        key: The id of a KMS key; empty for the account's own.
+    """
+
+    kind: str = ""
+    key: str = ""
+
+    def options(self) -> dict[str, str]:
+        """What a request that writes says of it."""
+        told = {"ServerSideEncryption": self.kind, "SSEKMSKeyId": self.key}
+        return {name: value for name, value in told.items() if value}
+
+
+@dataclass(frozen=True)
+class S3Access:
+    """How S3 is reached; credentials are found as everything of Amazon's finds them.
+
+    Args:
+        endpoint: The address of an S3 server; empty for Amazon's.
+        region: The bucket's region; empty for what the environment says.
+        url_style: Whether the bucket is in the `path` or the host (`virtual`) of a URL, or `auto`.
+        encryption: Of what is written.
+    """
+
+    endpoint: str = ""
+    region: str = ""
+    url_style: Literal["auto", "path", "virtual"] = "auto"
+    encryption: S3Encryption = S3Encryption()
+
+
 def _setting(default: Any, read: Callable[[str], Any], help_text: str) -> Any:
     return field(default=default, metadata={"read": read, "help": help_text})
 
@@ -77,6 +132,35 @@ def _read_secret_places(text: str) -> tuple[str, ...]:
     return places
 
 
+def _read_store(text: str) -> Path | S3Place:
+    if not text.startswith("s3:"):
+        return Path(text)
+    parts = urlsplit(text)
+    if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(f"write a bucket like 's3://bucket/prefix', got {text!r}")
+    return S3Place(parts.netloc, parts.path.strip("/"))
+
+
+def _read_endpoint(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
+        raise ValueError(f"write an endpoint like 'https://host:9000', got {text!r}")
+    return text.rstrip("/")
+
+
+def _read_url_style(text: str) -> str:
+    if text not in ("auto", "path", "virtual"):
+        raise ValueError(f"choose auto, path or virtual, got {text!r}")
+    return text
+
+
+def _read_encryption(text: str) -> S3Encryption:
+    kind, _, key = text.partition("/")
+    if kind not in ("AES256", "aws:kms", "aws:kms:dsse") or (key and kind == "AES256"):
+        raise ValueError(f"write 'AES256', 'aws:kms' or 'aws:kms/KEY-ID', got {text!r}")
+    return S3Encryption(kind, key)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -86,13 +170,32 @@ class Settings:
     """How a server behaves. Each field is also `WEBFOOT_` and its name, in capitals."""
 
     folder: Path = _setting(Path("udfs"), Path, "The folder of UDF files.")  # noqa: RUF009  # it is a field
-    store: Path = _setting(  # noqa: RUF009  # it is a field
+    store: Path | S3Place = _setting(  # noqa: RUF009  # it is a field
         Path(platformdirs.user_cache_dir("webfoot", appauthor=False)) / "store",
-        Path,
-        "Where results are kept; servers that share it share results.",
+        _read_store,
+        "Where results are kept, a folder or `s3://bucket/prefix`; servers that share it share"
+        " results.",
     )
     store_size: int = _setting(
-        10 * 10**9, quantities.size, "How large the store may grow before the least used go."
+        10 * 10**9,
+        quantities.size,
+        "How large the store may grow before the least used go; of S3, what is kept on this"
+        " machine.",
+    )
+    s3_endpoint: str = _setting("", _read_endpoint, "The address of an S3 server, if not Amazon's.")
+    s3_region: str = _setting("", str, "The bucket's region, if the environment does not say.")
+    s3_url_style: Literal["auto", "path", "virtual"] = _setting(
+        "auto", _read_url_style, "Whether the bucket is in the `path` or in the host (`virtual`)."
+    )
+    s3_encryption: S3Encryption = _setting(  # noqa: RUF009  # it is a field
+        S3Encryption(),
+        _read_encryption,
+        "How objects are encrypted, `AES256`, `aws:kms` or `aws:kms/KEY-ID`; the bucket's default"
+        " if not given.",
+    )
+    # Amazon's Lambda answers at most 6 MB, which base64 makes 4.5.
+    redirect: int = _setting(
+        4_000_000, quantities.size, "From what size on a bucket answers in place of the server."
     )
     runner: Literal["processes", "inline"] = _setting(
         "processes", _read_runner, "Where UDFs run: `processes`, or `inline` to debug one."
@@ -161,6 +264,12 @@ class Settings:
         _read_secret_places,
         "Where sessions find secrets: `environment`, folders, `ssm:/prefix`, in this order.",
     )
+
+    @property
+    def s3(self) -> S3Access:
+        """How the bucket is reached."""
+        told = self.s3_endpoint, self.s3_region, self.s3_url_style, self.s3_encryption
+        return S3Access(*told)
 
     @classmethod
     def from_environment(

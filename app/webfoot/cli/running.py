@@ -22,7 +22,7 @@ from webfoot.quantities import write_seconds, write_size
 from webfoot.views import MEDIA_TYPES, TEXTS, View, read_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from webfoot.assembly import Parts
     from webfoot.results import Result
@@ -86,17 +86,17 @@ async def _run(
             answer = await parts.engine.result(udf, call, rerun=rerun)
             wanted = _for_terminal(view) if extension is None else view
             shown = (await parts.engine.view(udf, answer.result, wanted)).result
-        pieces = await _pieces(parts, shown)
         if extension is None:
-            _show_result(
-                answer.result, [json.loads(line) for line in b"".join(pieces).splitlines()]
-            )
+            text = b"".join([piece async for piece in _pieces(parts, shown)])
+            _show_result(answer.result, [json.loads(line) for line in text.splitlines()])
         elif output is None:
-            sys.stdout.buffer.writelines(pieces)
+            async for piece in _pieces(parts, shown):
+                sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
         else:
             with beside(output) as draft, draft.open("wb") as file:
-                file.writelines(pieces)
+                async for piece in _pieces(parts, shown):
+                    file.write(piece)
         _show_summary(console, answer.result, answer.ran, output)
     except Error as error:
         log = parts.engine.runs.log(error.run) if error.run else ""
@@ -112,17 +112,13 @@ def _for_terminal(view: View) -> View:
     return replace(view, extension="ndjson", limit=limit)
 
 
-async def _pieces(parts: Parts, shown: Result) -> Iterator[bytes]:
+async def _pieces(parts: Parts, shown: Result) -> AsyncIterator[bytes]:
     blob = await parts.store.open(shown)
     if blob is None:
         raise Error("the result was evicted while it was read; run it again")
-
-    def pieces() -> Iterator[bytes]:
-        with contextlib.closing(blob):
-            for start in range(0, blob.size, _PIECE):
-                yield blob.read(start, _PIECE)
-
-    return pieces()
+    with contextlib.closing(blob):
+        for start in range(0, blob.size, _PIECE):
+            yield await blob.read(start, _PIECE)
 
 
 def _show_result(result: Result, rows: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
 from webfoot.server.requests import is_for_result
 from webfoot.server.static import static_routes
-from webfoot.settings import Settings
+from webfoot.settings import S3Place, Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,8 +49,10 @@ class Application(FastAPI):
 
     def __init__(self, parts: Parts, *, resume_jobs: bool) -> None:
         settings = parts.settings
-        jobs = Jobs(settings.store.absolute() / "jobs", parts.engine, settings)
-        holding = Holding(jobs, parts.store, settings.hold)
+        jobs = Jobs(parts.records / "jobs", parts.engine, settings)
+        # Behind one address there may be others, who share the bucket, and do not know the job.
+        hold_s = math.inf if isinstance(settings.store, S3Place) else settings.hold
+        holding = Holding(jobs, parts.store, hold_s)
         super().__init__(
             title="Webfoot",
             version=webfoot.__version__,

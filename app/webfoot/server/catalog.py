@@ -117,7 +117,7 @@ class CatalogFile:
         script = await self._scripts.find(base_url_of(scope), kind)
         result, blob = await self._file(script)
         with contextlib.closing(blob):
-            decision = decide_on(headers, result)
+            decision = decide_on(headers, result, etag_of(result))
             if decision.status in REFUSALS:
                 reply = refusal(decision, result)
                 await send_reply(replace(reply, body=b"") if is_head else reply, send)
@@ -131,7 +131,7 @@ class CatalogFile:
         """The file of `script`, made if it is not stored."""
         for _ in range(2):  # What was found may be evicted before it is opened.
             result = (await self._store.find(script.key)).result
-            if not isinstance(result, Result) or not self._store.last_used(result):
+            if not isinstance(result, Result) or not await self._store.last_used(result):
                 result = await self._make(script)
             blob = await self._store.open(result)
             if blob is not None:
@@ -141,7 +141,7 @@ class CatalogFile:
     async def _make(self, script: Script) -> Result:
         async with self._store.claim(script.key):
             known = (await self._store.find(script.key)).result
-            if isinstance(known, Result) and self._store.last_used(known):
+            if isinstance(known, Result) and await self._store.last_used(known):
                 return known
             run = new_id()
             staged = self._store.stage(run, "duckdb")

@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from webfoot.server.holding import Holding
     from webfoot.server.requests import Request
     from webfoot.settings import Settings
-    from webfoot.store import Store
+    from webfoot.store import Link, Store
 
 # HEAD tells the length of a stored result up to the first size and from the second one on.
 #
@@ -103,6 +103,13 @@ _MOST_REMEMBERED_BYTES = 1_000
 # A preview shows other people's data: whatever is in it, nothing of it may run.
 _PREVIEW_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
 
+_HEADERS_OF_BYTES = frozenset(
+    {
+        *(b"content-type", b"etag", b"last-modified", b"accept-ranges", b"content-encoding"),
+        *(b"vary", b"content-security-policy"),
+    }
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -114,6 +121,15 @@ class _Asked:
     call: Question
     view: View
     job: Job | None = None
+
+
+@dataclass(frozen=True)
+class _Obtained:
+    """A result, what it took, and whether it stands in for a newer one."""
+
+    result: Result
+    timing: bytes = b"hit"
+    stale: bool = False
 
 
 class DataEndpoint:
@@ -134,7 +150,7 @@ class DataEndpoint:
         self._stand_ins = StandIns(engine)
         self._understood: dict[tuple[str, str, bytes], _Asked] = {}
         self._understood_by: Registry | None = None
-        self._headers_of: OrderedDict[tuple[str, str, bool], Headers] = OrderedDict()
+        self._headers_of: OrderedDict[tuple[str, str, bool, str], Headers] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that this endpoint handles."""
@@ -236,20 +252,29 @@ class DataEndpoint:
         try:
             asked = await self._understand(request)
             found = await self._peek(asked, request.headers)
+            if found is not None:
+                return await self._head_of(request, asked, *found)
         except (UdfNotFound, JobNotFound, UnsupportedFormat):
             raise
-        except Error:
+        except Error as error:
             # GET will say what is wrong; here it would make DuckDB ask five times more.
-            found = None
-        if found is None:
-            media_type = MEDIA_TYPES.get(request.extension, "application/octet-stream").encode()
-            headers = [(b"content-type", media_type), (b"cache-control", b"no-cache")]
-            return Reply(200, [*headers, *COMMON_HEADERS], b"")
-        result, shown, view = found
-        decision = decide_on(request.headers, shown)
+            _log.debug("HEAD %s.%s: %s", request.name, request.extension, error)
+        media_type = MEDIA_TYPES.get(request.extension, "application/octet-stream").encode()
+        headers = [(b"content-type", media_type), (b"cache-control", b"no-cache")]
+        return Reply(200, [*headers, *COMMON_HEADERS], b"")
+
+    async def _head_of(
+        self, request: Request, asked: _Asked, result: Result, shown: Result, view: View
+    ) -> Reply:
+        """What GET would say of `shown`, whether it would send the bytes or say where they are.
+
+        A link is for GET alone, and so never given here.
+        """
+        link = await self._link(request, shown, view)
+        decision = decide_on(request.headers, shown, _etag(shown, link))
         if decision.status in REFUSALS:
             return replace(refusal(decision, shown), body=b"")
-        headers = self._headers(asked, result, shown, view)
+        headers = self._headers(asked, result, shown, view, link)
         if decision.status != HTTPStatus.OK or _tells_length(view, shown):
             headers += length_headers(decision, shown)
         return Reply(decision.status, headers, b"")
@@ -260,8 +285,13 @@ class DataEndpoint:
         """What a GET would be answered with now, if that is sure: the result, and a view of it."""
         if asked.job is not None:
             result = asked.job.result
-            known = asked.view.canonical and result and self._store.last_used(result)
-            return (result, result, asked.view) if result and known else None
+            if (
+                result is None
+                or not asked.view.canonical
+                or not await self._store.last_used(result)
+            ):
+                return None
+            return result, result, asked.view
         if wants_rerun(headers):
             return None
         result = await self._engine.peek(asked.call, View("parquet"))
@@ -290,65 +320,89 @@ class DataEndpoint:
         return await self._get(request, _Asked(udf, fanout, view), receive)
 
     async def _get(self, request: Request, asked: _Asked, receive: Receive) -> Reply | File:
-        ranged = read_range(request.headers.get("range")) is not None
-        rerun = not ranged and wants_rerun(request.headers)
-        timing, stale = b"hit", False
-        result: Result | None
-        if asked.job is not None:
-            job = await unless_gone(receive, self._holding.wait(asked.job, request))
-            if not job.over:
-                return self._holding.send_on(job, request)
-            result = self._holding.result_of(job)
-        else:
-            result = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
-        if result is None:
-            running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
-            if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
-                running = self._stand_ins.answer(asked.udf, asked.call, running)
-            # A job has no word for "anew", nor for inputs that make no call.
-            may_go_on = not rerun and is_whole(asked.call)
-            try:
-                async with self._holding.limit(request) if may_go_on else asyncio.timeout(None):
-                    answer = await unless_gone(receive, running)
-            except TimeoutError:
-                return self._holding.become_job(asked.call, request)
-            result, timing = answer.result, _timing(answer)
-            stale = not answer.ran and not result.fresh(time.time())
+        found = await self._obtain(request, asked, receive)
+        if isinstance(found, Reply):
+            return found
+        result = found.result
         view = _encoded(asked.view, request.headers, result)
         shown = result
         if not view.canonical:
             shown = (await unless_gone(receive, self._engine.view(asked.udf, result, view))).result
-        decision = decide_on(request.headers, shown)
+        link = await self._link(request, shown, view)
+        decision = decide_on(request.headers, shown, _etag(shown, link))
         if decision.status in REFUSALS:
             return refusal(decision, shown)
+        headers = self._headers(asked, result, shown, view, link)
+        headers.append((b"server-timing", found.timing))
+        if found.stale:
+            headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
+        if link is not None:
+            moved = decision.status != HTTPStatus.NOT_MODIFIED
+            return _redirect(link, headers, request) if moved else Reply(304, headers, b"")
         blob = await self._store.open(shown)
         if blob is None:  # Evicted between the two: the next attempt runs anew.
             raise ServerBusy("the result was evicted while it was asked for; try again")
-        headers = self._headers(asked, result, shown, view)
-        headers += [*length_headers(decision, shown), (b"server-timing", timing)]
-        if stale:
-            headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
-        return File(decision, headers, blob)
+        return File(decision, headers + length_headers(decision, shown), blob)
 
-    def _headers(self, asked: _Asked, result: Result, shown: Result, view: View) -> Headers:
+    async def _obtain(self, request: Request, asked: _Asked, receive: Receive) -> _Obtained | Reply:
+        """The result, stored or made; or where to wait for it."""
+        if asked.job is not None:
+            job = await unless_gone(receive, self._holding.wait(asked.job, request))
+            if not job.over:
+                return self._holding.send_on(job, request)
+            return _Obtained(await self._holding.result_of(job))
+        ranged = read_range(request.headers.get("range")) is not None
+        rerun = not ranged and wants_rerun(request.headers)
+        stored = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
+        if stored is not None:
+            return _Obtained(stored)
+        running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
+        if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
+            running = self._stand_ins.answer(asked.udf, asked.call, running)
+        # A job has no word for "anew", nor for inputs that make no call.
+        may_go_on = not rerun and is_whole(asked.call)
+        try:
+            async with self._holding.limit(request) if may_go_on else asyncio.timeout(None):
+                answer = await unless_gone(receive, running)
+        except TimeoutError:
+            return self._holding.become_job(asked.call, request)
+        stale = not answer.ran and not answer.result.fresh(time.time())
+        return _Obtained(answer.result, _timing(answer), stale)
+
+    async def _link(self, request: Request, shown: Result, view: View) -> Link | None:
+        """Where the bytes are to be had, if not here: what is small is answered at once.
+
+        DuckDB, and others, would send a key in a header of their own on to wherever they are sent:
+        who has one gets the bytes from here. So does who wants a preview, which is shown with a
+        policy that a bucket cannot state.
+        """
+        here = "x-api-key" in request.headers or view.extension == "html"
+        if here or shown.size < self._settings.redirect:
+            return None
+        media_type = MEDIA_TYPES[view.extension]
+        return await self._store.link(shown, media_type, "gzip" if view.gzip else "")
+
+    def _headers(
+        self, asked: _Asked, result: Result, shown: Result, view: View, link: Link | None
+    ) -> Headers:
         """What HEAD and GET alike say of `shown`, which is `view` of `result`."""
         return [
-            *self._fixed_headers(shown, view),
-            self._cache_control(asked, result),
+            *self._fixed_headers(shown, view, _etag(shown, link)),
+            self._cache_control(asked, result, math.inf if link is None else link.seconds),
             (b"x-webfoot-run", result.run.encode()),
             (b"x-webfoot-executions", b"%d" % result.executions),
             (b"x-webfoot-rows", b"%d" % result.rows),
             *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
         ]
 
-    def _fixed_headers(self, result: Result, view: View) -> Headers:
+    def _fixed_headers(self, result: Result, view: View, etag: str) -> Headers:
         """The headers that are the same whenever `result` is sent as `view`."""
-        key = (result.run, view.extension, view.gzip)
+        key = (result.run, view.extension, view.gzip, etag)
         headers = self._headers_of.get(key)
         if headers is None:
             headers = [
                 (b"content-type", MEDIA_TYPES[view.extension].encode()),
-                (b"etag", etag_of(result).encode()),
+                (b"etag", etag.encode()),
                 (b"last-modified", http_date(result.created).encode()),
                 (b"accept-ranges", b"bytes"),
                 *COMMON_HEADERS,
@@ -364,8 +418,8 @@ class DataEndpoint:
                 self._headers_of.popitem(last=False)
         return headers
 
-    def _cache_control(self, asked: _Asked, result: Result) -> tuple[bytes, bytes]:
-        if asked.job is not None:
+    def _cache_control(self, asked: _Asked, result: Result, most_s: float) -> tuple[bytes, bytes]:
+        if asked.job is not None and math.isinf(most_s):
             return (b"cache-control", b"public, max-age=31536000, immutable")
         lifetime = self._engine.lifetime(asked.udf)
         if lifetime == 0:
@@ -374,7 +428,7 @@ class DataEndpoint:
         # With reload, the code behind the URL may change at any moment.
         if self._settings.reload or left <= 0:
             return (b"cache-control", b"no-cache")
-        return (b"cache-control", b"public, max-age=%d" % min(left, 31_536_000))
+        return (b"cache-control", b"public, max-age=%d" % min(left, most_s, 31_536_000))
 
 
 def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:
@@ -387,6 +441,32 @@ def _tells_length(view: View, shown: Result) -> bool:
     # CSV is read twice by a DuckDB that knows its length, once by one that does not.
     is_parquet = view.extension == "parquet"
     return is_parquet and not LENGTH_UP_TO_BYTES < shown.size < LENGTH_FROM_BYTES
+
+
+def _etag(shown: Result, link: Link | None) -> str:
+    """The tag that readers see on the bytes, by which DuckDB tells one file from another.
+
+    S3 cannot be told to say ours: HEAD here must then say what GET there will.
+    """
+    return etag_of(shown) if link is None else link.etag
+
+
+def _redirect(link: Link, headers: Headers, request: Request) -> Reply:
+    """Send the reader to where the bytes are.
+
+    The headers of the bytes are left out: it is `link` that has them.
+    """
+    # A POST has done its work: what is there is to be got.
+    status = HTTPStatus.SEE_OTHER if request.method == "POST" else HTTPStatus.TEMPORARY_REDIRECT
+    told = [(name, value) for name, value in headers if name not in _HEADERS_OF_BYTES]
+    own = [
+        (b"location", link.url.encode()),
+        (b"content-length", b"0"),
+        (b"vary", b"X-Api-Key, Accept-Encoding"),
+        # What a link shows of who asked is nobody else's business.
+        (b"referrer-policy", b"no-referrer"),
+    ]
+    return Reply(status, [*told, *own], b"")
 
 
 def _timing(answer: Answer) -> bytes:

@@ -65,7 +65,7 @@ class Holding:
         """The job when it has ended, or when the request has waited long enough."""
         return await self._jobs.wait(job, self._seconds(request))
 
-    def result_of(self, job: Job) -> Result:
+    async def result_of(self, job: Job) -> Result:
         """What came of a job that has ended.
 
         Raises:
@@ -75,7 +75,7 @@ class Holding:
         if job.problem is not None:
             raise Error.from_problem(job.problem)
         assert job.result is not None, "a job that is done has a result"
-        if not self._store.last_used(job.result):
+        if not await self._store.last_used(job.result):
             raise ResultGone(f"the result of job {job.id} has been evicted; make the call again")
         return job.result
 

@@ -29,7 +29,7 @@ _WANTED_HEADERS = frozenset(
     {
         *(b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since"),
         *(b"if-unmodified-since", b"accept-encoding", b"user-agent", b"cache-control", b"pragma"),
-        *(b"accept", b"host", b"content-type"),
+        *(b"accept", b"host", b"content-type", b"x-api-key"),
     }
 )
 # RFC 9110, section 12.5.3: a coding with the quality 0 is refused, not asked for.

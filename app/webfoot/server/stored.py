@@ -23,10 +23,10 @@ def etag_of(result: Result) -> str:
     return f'"{result.etag}"'
 
 
-def decide_on(headers: Mapping[str, str], result: Result) -> Decision:
-    """How to answer a GET or HEAD for `result`; see `decide`."""
+def decide_on(headers: Mapping[str, str], result: Result, etag: str) -> Decision:
+    """How to answer a GET or HEAD for `result`, known to its readers by `etag`; see `decide`."""
     wanted = read_range(headers.get("range"))
-    return decide(headers, etag_of(result), result.created, result.size, wanted)
+    return decide(headers, etag, result.created, result.size, wanted)
 
 
 def refusal(decision: Decision, result: Result) -> Reply:

@@ -50,7 +50,7 @@ async def send_file(file: File, receive: Receive, send: Send) -> None:
         leaving = asyncio.create_task(_gone(receive))
         try:
             while end - position > _PIECE:
-                piece = file.blob.read(position, _PIECE)
+                piece = await file.blob.read(position, _PIECE)
                 position += len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 # Sending to a client that has gone returns at once: let others have their turn.
@@ -59,7 +59,7 @@ async def send_file(file: File, receive: Receive, send: Send) -> None:
                     return
         finally:
             leaving.cancel()
-    body = file.blob.read(position, end - position) if decision.length else b""
+    body = await file.blob.read(position, end - position) if decision.length else b""
     await send({"type": "http.response.body", "body": body})
 
 

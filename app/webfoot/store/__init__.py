@@ -6,6 +6,7 @@ under its ETag; what is being read is not taken away.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -22,11 +23,26 @@ class Blob(Protocol):
     def size(self) -> int:
         """Their number."""
 
-    def read(self, start: int, length: int) -> bytes:
+    async def read(self, start: int, length: int) -> bytes:
         """At most `length` bytes from `start`."""
 
     def close(self) -> None:
         """Let the bytes go."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Where else the bytes of a result can be had, by whoever knows the address.
+
+    Args:
+        url: The address. It answers GET, and only GET.
+        etag: The entity tag, quoted, that the bytes have there, which is always the same.
+        seconds: How much longer it works, at least.
+    """
+
+    url: str
+    etag: str
+    seconds: float
 
 
 class Store(Protocol):
@@ -57,7 +73,16 @@ class Store(Protocol):
     async def keep(self, result: Result) -> bool:
         """Note that the bytes of `result` are in use, and not to be evicted; False if gone."""
 
-    def last_used(self, result: Result) -> float:
+    async def link(self, result: Result, media_type: str, encoding: str) -> Link | None:
+        """Where else the bytes of `result` are; None if nowhere, or if they are gone.
+
+        Args:
+            result: The result.
+            media_type: What the answer there shall say that they are.
+            encoding: How it shall say that they are compressed; empty for not at all.
+        """
+
+    async def last_used(self, result: Result) -> float:
         """When `result` was last opened, in seconds since 1970; 0 if its bytes are gone."""
 
     def close(self) -> None:
@@ -67,4 +92,8 @@ class Store(Protocol):
         """Make room: the disk is full."""
 
     async def local_path(self, result: Result) -> Path:
-        """A file on this machine that holds the bytes of `result`."""
+        """A file on this machine that holds the bytes of `result`.
+
+        It stays for a minute, and longer if `keep` says so again; if the bytes are gone, the store
+        may give a path where there is nothing.
+        """

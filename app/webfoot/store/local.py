@@ -20,7 +20,6 @@ import logging
 import os
 import shutil
 import time
-import uuid
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from webfoot.errors import Error, SettingsError, StorageFull
 from webfoot.results import Failure, Known, Result, from_json, to_json
 from webfoot.sqlite import SqliteFile
 from webfoot.store.blobs import BlobMemory, FileBlob, MemoryBlob
-from webfoot.store.locks import open_claims, try_lock
+from webfoot.store.locks import make_own_folder, open_claims, remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -172,20 +171,26 @@ class LocalStore:
         if not self._memory.takes(blob.size):
             return blob
         with contextlib.closing(blob):
-            self._memory.keep(path, blob.read(0, blob.size))
+            self._memory.keep(path, blob.read_now(0, blob.size))
         return self._memory.get(path)
 
     async def keep(self, result: Result) -> bool:
         """Note that the bytes are in use, and so not to be evicted; False if they are gone."""
         self._touch(self._object_path(result))
-        return self.last_used(result) > 0
+        return self._last_used(result) > 0
 
     async def local_path(self, result: Result) -> Path:
         """The stored file itself."""
         return Path(self._object_path(result))
 
-    def last_used(self, result: Result) -> float:
+    async def link(self, result: Result, media_type: str, encoding: str) -> None:
+        """None: the files are nowhere but here."""
+
+    async def last_used(self, result: Result) -> float:
         """The time of the file that holds the bytes."""
+        return self._last_used(result)
+
+    def _last_used(self, result: Result) -> float:
         try:
             return os.stat(self._object_path(result)).st_mtime  # noqa: PTH116  # see below
         except OSError:
@@ -310,7 +315,7 @@ class LocalStore:
     def _is_useful(self, known: Known) -> bool:
         lately = time.time() - _FORGET_S
         result, failure = known.result, known.failure
-        there = result is not None and result.fresh(lately) and self.last_used(result) > 0
+        there = result is not None and result.fresh(lately) and self._last_used(result) > 0
         return there or (failure is not None and failure.fresh(lately))
 
     def _settle(self) -> None:
@@ -321,29 +326,9 @@ class LocalStore:
         self._open_files.callback(self._index.close)
         self._claims = open_claims(self._root / "locks")
         self._open_files.callback(self._claims.close)
-        self._remove_abandoned()
-        self._staging, alive = self._make_staging()
+        remove_abandoned(self._root / "staging")
+        self._staging, alive = make_own_folder(self._root / "staging")
         self._open_files.callback(os.close, alive)
-
-    def _make_staging(self) -> tuple[Path, int]:
-        """A folder that is this server's own, and the lock that says so."""
-        while True:
-            folder = self._root / "staging" / uuid.uuid4().hex
-            folder.mkdir()
-            # A server that starts just now may take the folder for abandoned and remove it.
-            with contextlib.suppress(FileNotFoundError):
-                descriptor = try_lock(folder / "alive")
-                if descriptor is not None:
-                    return folder, descriptor
-
-    def _remove_abandoned(self) -> None:
-        """Remove the staging folders of servers that died."""
-        for folder in (self._root / "staging").iterdir():
-            with contextlib.suppress(OSError):
-                descriptor = try_lock(folder / "alive")
-                if descriptor is not None:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    os.close(descriptor)
 
 
 def _in_use(path: Path) -> bool:
@@ -356,7 +341,7 @@ def _in_use(path: Path) -> bool:
 def _hash(blob: FileBlob) -> str:
     digest = hashlib.sha256()
     for start in range(0, blob.size, 1 << 20):
-        digest.update(blob.read(start, 1 << 20))
+        digest.update(blob.read_now(start, 1 << 20))
     return digest.hexdigest()
 
 

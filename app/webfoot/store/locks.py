@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import struct
+import uuid
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -136,3 +138,29 @@ def try_lock(path: Path) -> int | None:
         if not held:
             os.close(descriptor)
     return descriptor if held else None
+
+
+def make_own_folder(parent: Path) -> tuple[Path, int]:
+    """Make a folder in `parent` that is this process' own.
+
+    Returns:
+        The folder, and the lock that says whose it is: a descriptor to be closed with it.
+    """
+    while True:
+        folder = parent / uuid.uuid4().hex
+        folder.mkdir()
+        # A process that starts just now may take the folder for abandoned and remove it.
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = try_lock(folder / "alive")
+            if descriptor is not None:
+                return folder, descriptor
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the folders in `parent` whose processes died."""
+    for folder in parent.iterdir():
+        with contextlib.suppress(OSError):
+            descriptor = try_lock(folder / "alive")
+            if descriptor is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(descriptor)
