@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.s3_server import KEYS, moto_server
 
 from webfoot import engine as engines
 from webfoot import registry, sources
@@ -33,8 +34,11 @@ from webfoot.store.local import _PUBLISH, LocalStore
 from webfoot.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.s3_server import S3Server
+    from tests.test_store import AnyStore
 
     from webfoot.definition import Udf
     from webfoot.engine import Answer
@@ -102,7 +106,7 @@ class Place:
 
     engine: Engine
     runner: FakeRunner
-    store: LocalStore
+    store: Any
 
     def udf(self, name: str) -> Udf:
         return self.engine.registry.find(name)
@@ -121,7 +125,7 @@ class Place:
         answer = await self.ask(name, ranged=ranged)
         blob = await self.store.open(answer.result)
         assert blob is not None
-        data = await blob.read(0, blob.size)
+        data: bytes = await blob.read(0, blob.size)
         blob.close()
         return data
 
@@ -129,14 +133,40 @@ class Place:
         return await self.engine.peek(self.call(name), View("parquet"))
 
 
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[S3Server]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
+def open_store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], AnyStore]:
+    """Opens one store, of each kind, as several servers may."""
+    if request.param == "folder":
+        return lambda: LocalStore(tmp_path / "store", 10**9)
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    server: S3Server = request.getfixturevalue("s3_server")
+    bucket = server.make_place()
+    return lambda: server.open_store(bucket)
+
+
+# What looks behind the store.
+IN_A_FOLDER = pytest.mark.parametrize("open_store", ["folder"], indirect=True)
+
+
 @pytest.fixture
-def make_place(tmp_path: Path, write_files: Callable[..., Path]) -> Callable[[], Place]:
+def make_place(
+    tmp_path: Path, write_files: Callable[..., Path], open_store: Callable[[], AnyStore]
+) -> Callable[[], Place]:
     """Makes places that share one store, as several servers may."""
     folder = write_files(tmp_path / "timed", timed=UDFS)
 
     def make() -> Place:
         settings = Settings(folder=folder, store=tmp_path / "store")
-        store = LocalStore(tmp_path / "store", 10**9)
+        store = open_store()
         runner = FakeRunner()
         loaded = registry.load(sources.read(folder))
         runs = Runs(tmp_path / "store/runs")
@@ -311,6 +341,7 @@ def test_range_readers_keep_their_bytes_while_others_rerun(place: Place) -> None
     assert whole == [b"run 2", b"run 3", b"run 4"]
 
 
+@IN_A_FOLDER
 @pytest.mark.parametrize("name", ["hourly", "eternal"])
 def test_range_readers_keep_their_bytes_when_a_fresh_result_is_rerun(
     place: Place, name: str
@@ -408,6 +439,7 @@ def test_head_tells_what_is_fresh_and_never_runs(place: Place) -> None:
     assert place.runner.runs == 2
 
 
+@IN_A_FOLDER
 def test_head_tells_nothing_of_evicted_bytes(place: Place) -> None:
     async def ask() -> None:
         result = (await place.ask()).result
@@ -693,6 +725,7 @@ def test_views_are_one_run_each_and_are_kept(place: Place) -> None:
     assert place.runner.runs == 2
 
 
+@IN_A_FOLDER
 def test_a_view_of_evicted_bytes_is_to_be_asked_again(place: Place) -> None:
     async def ask() -> None:
         result = (await place.ask()).result
@@ -721,6 +754,7 @@ def test_runs_are_recorded_with_their_ends(place: Place) -> None:
     assert failed.problem["detail"] == "no"
 
 
+@IN_A_FOLDER
 def test_nothing_is_left_in_the_staging_area(place: Place, tmp_path: Path) -> None:
     async def ask() -> None:
         await place.ask()
@@ -733,6 +767,7 @@ def test_nothing_is_left_in_the_staging_area(place: Place, tmp_path: Path) -> No
     assert left == ["alive"]
 
 
+@IN_A_FOLDER
 def test_a_removed_store_is_made_again(place: Place, tmp_path: Path) -> None:
     async def ask() -> None:
         await place.ask()
@@ -743,6 +778,7 @@ def test_a_removed_store_is_made_again(place: Place, tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
+@IN_A_FOLDER
 def test_a_store_that_cannot_be_written_fails_the_call_and_says_so(
     place: Place, tmp_path: Path
 ) -> None:
