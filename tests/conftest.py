@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.places import places_in
+
+from webfoot.store.local import LocalStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +32,17 @@ def write_files() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def make_place(tmp_path: Path, write_files: Callable[..., Path]) -> Callable[[], Place]:
+def open_store(tmp_path: Path) -> Callable[[], Any]:
+    """Opens one store, as several servers may."""
+    return lambda: LocalStore(tmp_path / "store", 10**9)
+
+
+@pytest.fixture
+def make_place(
+    tmp_path: Path, write_files: Callable[..., Path], open_store: Callable[[], Any]
+) -> Callable[[], Place]:
     """Makes engines that share one store, as several servers may."""
-    return places_in(tmp_path, write_files)
+    return places_in(tmp_path, write_files, open_store)
 
 
 @pytest.fixture

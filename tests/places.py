@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webfoot import registry, sources
 from webfoot.engine import Engine
@@ -13,7 +13,6 @@ from webfoot.results import Column, Draft
 from webfoot.runners.jobs import ViewJob
 from webfoot.runs import Runs
 from webfoot.settings import Settings
-from webfoot.store.local import LocalStore
 from webfoot.views import View
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class Place:
 
     engine: Engine
     runner: FakeRunner
-    store: LocalStore
+    store: Any
 
     def udf(self, name: str) -> Udf:
         return self.engine.registry.find(name)
@@ -105,7 +104,7 @@ class Place:
         answer = await self.ask(name, ranged=ranged)
         blob = await self.store.open(answer.result)
         assert blob is not None
-        data = await blob.read(0, blob.size)
+        data: bytes = await blob.read(0, blob.size)
         blob.close()
         return data
 
@@ -113,13 +112,15 @@ class Place:
         return await self.engine.peek(self.call(name), View("parquet"))
 
 
-def places_in(parent: Path, write_files: Callable[..., Path]) -> Callable[[], Place]:
+def places_in(
+    parent: Path, write_files: Callable[..., Path], open_store: Callable[[], Any]
+) -> Callable[[], Place]:
     """Makes places that share one store, as several servers may."""
     folder = write_files(parent / "timed", timed=UDFS)
 
     def make() -> Place:
         settings = Settings(folder=folder, store=parent / "store")
-        store = LocalStore(parent / "store", 10**9)
+        store = open_store()
         runner = FakeRunner()
         loaded = registry.load(sources.read(folder))
         runs = Runs(parent / "store/runs")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.s3_server import KEYS, moto_server
 
 from webfoot import engine as engines
 from webfoot.errors import (
@@ -22,14 +23,40 @@ from webfoot.errors import (
     StorageFull,
     UdfFailed,
 )
-from webfoot.store.local import _PUBLISH
+from webfoot.store.local import _PUBLISH, LocalStore
 from webfoot.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.places import FakeRunner, Place
+    from tests.s3_server import S3Server
+    from tests.test_store import AnyStore
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[S3Server]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", pytest.param("bucket", marks=pytest.mark.slow)])
+def open_store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], AnyStore]:
+    """Opens one store, of each kind, as several servers may."""
+    if request.param == "folder":
+        return lambda: LocalStore(tmp_path / "store", 10**9)
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    server: S3Server = request.getfixturevalue("s3_server")
+    bucket = server.make_place()
+    return lambda: server.open_store(bucket)
+
+
+# What looks behind the store.
+IN_A_FOLDER = pytest.mark.parametrize("open_store", ["folder"], indirect=True)
 
 
 async def started(runner: FakeRunner, count: int = 1) -> None:
@@ -193,6 +220,7 @@ def test_range_readers_keep_their_bytes_while_others_rerun(place: Place) -> None
     assert whole == [b"run 2", b"run 3", b"run 4"]
 
 
+@IN_A_FOLDER
 @pytest.mark.parametrize("name", ["hourly", "eternal"])
 def test_range_readers_keep_their_bytes_when_a_fresh_result_is_rerun(
     place: Place, name: str
@@ -290,6 +318,7 @@ def test_head_tells_what_is_fresh_and_never_runs(place: Place) -> None:
     assert place.runner.runs == 2
 
 
+@IN_A_FOLDER
 def test_head_tells_nothing_of_evicted_bytes(place: Place) -> None:
     async def ask() -> None:
         result = (await place.ask()).result
@@ -575,6 +604,7 @@ def test_views_are_one_run_each_and_are_kept(place: Place) -> None:
     assert place.runner.runs == 2
 
 
+@IN_A_FOLDER
 def test_a_view_of_evicted_bytes_is_to_be_asked_again(place: Place) -> None:
     async def ask() -> None:
         result = (await place.ask()).result
@@ -603,6 +633,7 @@ def test_runs_are_recorded_with_their_ends(place: Place) -> None:
     assert failed.problem["detail"] == "no"
 
 
+@IN_A_FOLDER
 def test_nothing_is_left_in_the_staging_area(place: Place, tmp_path: Path) -> None:
     async def ask() -> None:
         await place.ask()
@@ -615,6 +646,7 @@ def test_nothing_is_left_in_the_staging_area(place: Place, tmp_path: Path) -> No
     assert left == ["alive"]
 
 
+@IN_A_FOLDER
 def test_a_removed_store_is_made_again(place: Place, tmp_path: Path) -> None:
     async def ask() -> None:
         await place.ask()
@@ -625,6 +657,7 @@ def test_a_removed_store_is_made_again(place: Place, tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
+@IN_A_FOLDER
 def test_a_store_that_cannot_be_written_fails_the_call_and_says_so(
     place: Place, tmp_path: Path
 ) -> None:

@@ -12,6 +12,8 @@ import importlib.util
 import io
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -644,6 +646,38 @@ def test_a_server_that_is_away_is_an_error_that_may_pass(
     monkeypatch.setattr(buckets, "_ATTEMPTS", 1)
     with pytest.raises(ServerBusy, match="cannot be reached"):
         asked(place, replace(moto.access, endpoint="http://127.0.0.1:9"))
+
+
+def test_boto3_is_loaded_by_the_first_request(moto: S3Server, place: S3Place) -> None:
+    script = f"""
+import asyncio, sys
+from webfoot.settings import S3Access, S3Encryption, S3Place
+from webfoot.store.bucket import Bucket
+from webfoot.store.s3 import S3Store
+import webfoot.assembly
+store = S3Store(Bucket({place!r}, {moto.access!r}), 10**9)
+print("boto3" in sys.modules)
+asyncio.run(store.find("a"))
+print("boto3" in sys.modules)
+store.close()
+"""
+    command = [sys.executable, "-c", script]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=50)
+    assert told.stdout.split() == ["False", "True"]
+
+
+def test_a_folder_in_this_process_reads_from_a_bucket(
+    moto: S3Server, place: S3Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its requests go nowhere else: what is large is answered with its bytes."""
+    for name, value in moto.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WEBFOOT_STORE", str(place))
+    folder = write_udfs(tmp_path, udfs=UDFS, _counting=COUNT)
+    with webfoot.Client(folder) as client:
+        assert len(client.run("large").arrow()) == ROWS
+    assert f"calls/{CALLS[0]}.json" not in names(moto, place)
+    assert len(names(moto, place)) == 2
 
 
 def test_without_boto3_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
