@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -183,6 +184,19 @@ def test_the_default_is_four_steps() -> None:
     assert [step.name for step in DEFAULT_BOOTSTRAP] == ["httpfs", "s3", "postgres", "motherduck"]
 
 
+def test_steps_that_are_alike_share_an_instance() -> None:
+    """A UDF that writes its bootstrap where it uses it makes no instance per call."""
+    assert postgres("sales", options={"sslmode": "require"}) == postgres(
+        "sales", options={"sslmode": "require"}
+    )
+    assert postgres("sales") != postgres("other")
+    for step in range(2):
+        with webfoot.cursor("alike", bootstrap=(postgres("sales"), motherduck("x"))) as con:
+            con.execute("CREATE TABLE IF NOT EXISTS t AS SELECT 0 AS n")
+            con.execute("INSERT INTO t VALUES (1)")
+            assert con.execute("SELECT count(*) FROM t").fetchone() == (step + 2,)
+
+
 @dataclass
 class Recorded:
     """A connection, and extensions, that note what they are told."""
@@ -242,7 +256,7 @@ def test_what_is_secret_of_a_postgres_goes_into_a_secret(text: str) -> None:
         "CREATE OR REPLACE SECRET webfoot_pg (TYPE postgres, HOST 'h', PORT '5', DATABASE 'd',"
         " USER 'a b', PASSWORD 'it''s \\')"
     )
-    assert attach == (
+    assert re.sub(r" fallback_application_name=''[0-9a-f]{32}''", "", attach) == (
         "ATTACH OR REPLACE 'keepalives=''1'' keepalives_idle=''10'' keepalives_interval=''5''"
         " keepalives_count=''3'' connect_timeout=''3'' application_name=''webfoot''"
         " sslmode=''require''' AS pg (TYPE postgres, READ_ONLY, SECRET webfoot_pg)"
