@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -260,6 +261,23 @@ def test_what_is_secret_of_a_postgres_goes_into_a_secret(text: str) -> None:
         "ATTACH OR REPLACE 'keepalives=''1'' keepalives_idle=''10'' keepalives_interval=''5''"
         " keepalives_count=''3'' connect_timeout=''3'' application_name=''webfoot''"
         " sslmode=''require''' AS pg (TYPE postgres, READ_ONLY, SECRET webfoot_pg)"
+    )
+
+
+def test_a_secret_that_duckdb_does_not_take_is_not_shown() -> None:
+    """DuckDB shows the line of SQL at which it stumbles."""
+
+    class Refusing(Recorded):
+        def execute(self, sql: str, values: object = None) -> Recorded:
+            if sql.startswith("CREATE"):
+                raise duckdb.ParserException(f"near hunter2\n\nLINE 1: {sql}")
+            return super().execute(sql, values)
+
+    recorded = Refusing()
+    with pytest.raises(RuntimeError, match=r"^near …$") as caught:
+        postgres().prepare(recorded, resources(recorded, POSTGRES_DSN="password=hunter2"))  # type: ignore[arg-type]
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)).replace(
+        'POSTGRES_DSN="password=hunter2"', ""
     )
 
 

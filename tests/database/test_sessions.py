@@ -335,6 +335,8 @@ with webfoot.cursor() as con:
     print(con.execute("SELECT count(DISTINCT text) FROM t").fetchone())
     con.require("httpfs", "s3")
     con.execute("CREATE SECRET (TYPE http, BEARER_TOKEN 'x')")
+    con.execute("CREATE PERSISTENT SECRET kept (TYPE http, BEARER_TOKEN 'x')")
+    con.execute("COPY (SELECT 1) TO '~/x.csv'")
 with webfoot.Database("evals") as database, database.cursor() as con:
     con.execute("CREATE TABLE t AS SELECT 1")
 print(sorted(path.name for path in Path(os.environ["WEBFOOT_TEMP"]).iterdir()))
