@@ -107,7 +107,7 @@ class Instance:
     def _config(self) -> dict[str, Any]:
         may_download = "true" if self._configuration.extensions.downloads else "false"
         return {
-            # None of these may be in HOME, which Lambda does not have; kept secrets are below it, too.
+            # None of these, nor secrets that are kept, may be in HOME: Lambda has none.
             "home_directory": str(self._folder),
             "temp_directory": str(self._folder / "spill"),
             "extension_directory": str(self._folder / "extensions"),
