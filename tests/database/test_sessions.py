@@ -366,7 +366,8 @@ def test_it_works_on_a_read_only_file_system_without_a_home(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr + hint
     lines = done.stdout.splitlines()
     assert lines[:2] == ["Read-only file system", "(1000000,)"]
-    assert [name.startswith((PREFIX, "webfoot-databases")) for name in eval(lines[2])] == [True] * 2
+    # Of the database nothing is left; this process's own folder goes at its end.
+    assert [name.startswith(PREFIX) for name in eval(lines[2])] == [True]
 
 
 UDFS = """
