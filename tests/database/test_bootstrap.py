@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -183,6 +185,19 @@ def test_the_default_is_four_steps() -> None:
     assert [step.name for step in DEFAULT_BOOTSTRAP] == ["httpfs", "s3", "postgres", "motherduck"]
 
 
+def test_steps_that_are_alike_share_an_instance() -> None:
+    """A UDF that writes its bootstrap where it uses it makes no instance per call."""
+    assert postgres("sales", options={"sslmode": "require"}) == postgres(
+        "sales", options={"sslmode": "require"}
+    )
+    assert postgres("sales") != postgres("other")
+    for step in range(2):
+        with webfoot.cursor("alike", bootstrap=(postgres("sales"), motherduck("x"))) as con:
+            con.execute("CREATE TABLE IF NOT EXISTS t AS SELECT 0 AS n")
+            con.execute("INSERT INTO t VALUES (1)")
+            assert con.execute("SELECT count(*) FROM t").fetchone() == (step + 2,)
+
+
 @dataclass
 class Recorded:
     """A connection, and extensions, that note what they are told."""
@@ -242,10 +257,27 @@ def test_what_is_secret_of_a_postgres_goes_into_a_secret(text: str) -> None:
         "CREATE OR REPLACE SECRET webfoot_pg (TYPE postgres, HOST 'h', PORT '5', DATABASE 'd',"
         " USER 'a b', PASSWORD 'it''s \\')"
     )
-    assert attach == (
+    assert re.sub(r" fallback_application_name=''[0-9a-f]{32}''", "", attach) == (
         "ATTACH OR REPLACE 'keepalives=''1'' keepalives_idle=''10'' keepalives_interval=''5''"
         " keepalives_count=''3'' connect_timeout=''3'' application_name=''webfoot''"
         " sslmode=''require''' AS pg (TYPE postgres, READ_ONLY, SECRET webfoot_pg)"
+    )
+
+
+def test_a_secret_that_duckdb_does_not_take_is_not_shown() -> None:
+    """DuckDB shows the line of SQL at which it stumbles."""
+
+    class Refusing(Recorded):
+        def execute(self, sql: str, values: object = None) -> Recorded:
+            if sql.startswith("CREATE"):
+                raise duckdb.ParserException(f"near hunter2\n\nLINE 1: {sql}")
+            return super().execute(sql, values)
+
+    recorded = Refusing()
+    with pytest.raises(RuntimeError, match=r"^near …$") as caught:
+        postgres().prepare(recorded, resources(recorded, POSTGRES_DSN="password=hunter2"))  # type: ignore[arg-type]
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)).replace(
+        'POSTGRES_DSN="password=hunter2"', ""
     )
 
 

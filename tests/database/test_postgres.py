@@ -149,6 +149,33 @@ def test_a_step_that_has_failed_runs_again_when_it_is_used_again(
         assert len(con.execute("FROM pg.stations").fetchall()) == 1000
 
 
+def test_a_rotated_password_is_used_by_the_next_statement(
+    configured: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    con = duckdb.connect()
+    Extensions.from_environment().load(con, "postgres")
+    con.execute(
+        "CREATE SECRET (TYPE postgres, HOST '127.0.0.1', PORT ?, USER ?, PASSWORD ?,"
+        " DATABASE 'postgres')",
+        [str(configured.port), configured.user, PASSWORD],
+    )
+    con.execute("ATTACH '' AS w (TYPE postgres)")
+    con.execute("CALL postgres_execute('w', 'DROP ROLE IF EXISTS rotated')")
+    con.execute("CALL postgres_execute('w', 'CREATE ROLE rotated LOGIN PASSWORD ''new''')")
+    con.execute("CALL postgres_execute('w', 'GRANT pg_read_all_data TO rotated')")
+    con.close()
+    user = "SELECT * FROM postgres_query('pg', 'SELECT current_user::text')"
+    with webfoot.session() as session:
+        assert session.execute("SELECT count(*) FROM pg.stations").fetchone() == (1000,)
+        assert session.execute(user).fetchone() == ("reader",)
+        monkeypatch.setenv(
+            "POSTGRES_DSN", f"postgresql://rotated:new@127.0.0.1:{configured.port}/postgres"
+        )
+        assert session.execute("SELECT count(*) FROM pg.stations").fetchone() == (1000,)
+        assert session.execute(user).fetchone() == ("rotated",)
+        assert [run.name for run in session.steps()] == ["postgres"] * 2
+
+
 def test_two_databases_have_a_catalog_each(
     configured: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,11 +188,15 @@ def test_two_databases_have_a_catalog_each(
         assert con.execute(query).fetchall() == [(1000,)]
 
 
-def test_eight_threads_read_it_at_once_through_one_attachment(configured: Postgres) -> None:
+def test_eight_threads_read_it_at_once_through_one_attachment(
+    configured: Postgres, request: pytest.FixtureRequest
+) -> None:
+    instance = request.node.name
+
     def read(number: int) -> list[object]:
         answers: list[object] = []
         for turn in range(25):
-            with webfoot.cursor("postgres threads") as con:
+            with webfoot.cursor(instance) as con:
                 wanted = (number * 25 + turn) % 1000
                 answers.append(
                     con.execute(f"SELECT name FROM pg.stations WHERE id = {wanted}").fetchone()
@@ -175,7 +206,7 @@ def test_eight_threads_read_it_at_once_through_one_attachment(configured: Postgr
     with ThreadPoolExecutor(8) as pool:
         for number, answers in enumerate(pool.map(read, range(8))):
             assert answers == [(f"name {number * 25 + turn}",) for turn in range(25)]
-    with webfoot.cursor("postgres threads") as con:
+    with webfoot.cursor(instance) as con:
         assert [run.name for run in con.steps()] == ["postgres"]
 
 

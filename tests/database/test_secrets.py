@@ -127,6 +127,29 @@ def test_it_is_asked_for_again_when_it_is_too_old(ssm: SSMClient) -> None:
         assert time.monotonic() < until
 
 
+def test_the_last_value_holds_while_ssm_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("ssm").put_parameter(
+        Name="/app/DSN", Value=PASSWORD, Type="String", Overwrite=True
+    )
+    secrets = SsmSecrets("/app", max_age_s=0)
+    assert secrets.find("DSN") == Secret("DSN", PASSWORD)
+    server.stop()
+    assert secrets.find("DSN") == Secret("DSN", PASSWORD)
+    with pytest.raises(SecretUnavailable):
+        secrets.find("OTHER")
+
+
 def test_a_refusal_names_what_the_role_needs(
     ssm: SSMClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

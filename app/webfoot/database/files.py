@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from webfoot.database.bootstrap import Step
     from webfoot.database.connection import Connection
 
-_FOLDER = "webfoot-databases"
+_PREFIX = "webfoot-database-"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 
@@ -53,7 +53,7 @@ class Database:
             raise ValueError(f"a database's name is letters, digits, '_' and '-', got {name!r}")
         steps = steps_of(bootstrap)
         settings = configuration()
-        self._folder = settings.temp / _FOLDER / name
+        self._folder = settings.temp / f"{_PREFIX}{name}"
         self._held = self._hold()
         self.name = name
         self.path: Path = self._folder / f"{name}.duckdb"

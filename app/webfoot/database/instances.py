@@ -107,10 +107,9 @@ class Instance:
     def _config(self) -> dict[str, Any]:
         may_download = "true" if self._configuration.extensions.downloads else "false"
         return {
-            # None of these may be in HOME, which Lambda does not have.
+            # None of these, nor secrets that are kept, may be in HOME: Lambda has none.
             "home_directory": str(self._folder),
             "temp_directory": str(self._folder / "spill"),
-            "secret_directory": str(self._folder / "secrets"),
             "extension_directory": str(self._folder / "extensions"),
             "autoinstall_known_extensions": may_download,
             "allow_community_extensions": "false",

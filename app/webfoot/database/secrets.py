@@ -106,9 +106,13 @@ class SsmSecrets:
         self._max_age_s = max_age_s
         self._lock = threading.Lock()
         self._provider: Any = None
+        self._last: dict[str, Secret] = {}
 
     def find(self, name: str) -> Secret | None:
-        """The parameter's value, asked for at most once in `max_age_s`."""
+        """The parameter's value, asked for at most once in `max_age_s`.
+
+        While SSM does not answer, the last value that it gave holds.
+        """
         # Here, because it takes a third of a second and few need it.
         from aws_lambda_powertools.utilities.parameters import SSMProvider  # noqa: PLC0415
         from aws_lambda_powertools.utilities.parameters.exceptions import (  # noqa: PLC0415
@@ -126,11 +130,14 @@ class SsmSecrets:
                 response = getattr(error.__context__, "response", {})
                 if response.get("Error", {}).get("Code") == "ParameterNotFound":
                     return None
+                if name in self._last:
+                    return self._last[name]
                 raise SecretUnavailable(
                     f"SSM does not give {path} ({error}); the role needs ssm:GetParameter for it,"
                     " and kms:Decrypt for its key"
                 ) from error
-        return Secret(name, str(value))
+            self._last[name] = Secret(name, str(value))
+            return self._last[name]
 
     def __str__(self) -> str:
         return f"{_SSM}{self._prefix}"

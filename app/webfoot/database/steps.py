@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -91,27 +93,13 @@ def postgres(
     Args:
         catalog: What it is attached as.
         secret: The name of the secret that says where it is: a URL, `postgresql://…`, or
-            `host=… dbname=…`. Where there is no such secret, the step does nothing.
+            `host=… dbname=…`. Where there is no such secret, the step does nothing; when it
+            changes, the database is attached anew.
         name: The step's name.
         options: Words for libpq beside those that keep a connection alive; they win.
     """
-
-    def attach(connection: duckdb.DuckDBPyConnection, resources: Resources) -> None:
-        found = resources.secrets.find(secret)
-        if found is None:
-            raise NotConfigured(f"there is no secret {secret}")
-        words = _read_conninfo(found.value, secret)
-        hidden = {_IN_SECRET[word]: words.pop(word) for word in _IN_SECRET if word in words}
-        resources.extensions.load(connection, "postgres")
-        kept = f"webfoot_{catalog}"
-        _create_secret(connection, kept, "postgres", hidden)
-        shown = _write_conninfo({**_KEEPALIVES, **words, **(options or {})})
-        connection.execute(
-            f"ATTACH OR REPLACE {sql_text(shown)} AS {sql_name(catalog)}"
-            f" (TYPE postgres, READ_ONLY, SECRET {sql_name(kept)})"
-        )
-
-    return Step(name=name, catalogs=(catalog,), prepare=attach)
+    attach = _AttachPostgres(catalog, secret, tuple((options or {}).items()))
+    return Step(name=name, catalogs=(catalog,), prepare=attach, rests_on=_Current(secret))
 
 
 def motherduck(
@@ -128,23 +116,66 @@ def motherduck(
             does nothing.
         name: The step's name.
     """
-
-    def attach(connection: duckdb.DuckDBPyConnection, resources: Resources) -> None:
-        found = resources.secrets.find(secret) or resources.secrets.find(secret.lower())
-        if found is None:
-            raise NotConfigured(f"there is no secret {secret}")
-        resources.extensions.load(connection, "motherduck")
-        _run_hidden(connection, lambda texts: f"SET motherduck_token = {texts[0]}", [found.value])
-        if database:
-            path = sql_text(f"md:{database}")
-            connection.execute(f"ATTACH IF NOT EXISTS {path} AS {sql_name(database)}")
-
     return Step(
         name=name,
         paths=("md:", "motherduck:"),
         catalogs=(database,) if database else (),
-        prepare=attach,
+        prepare=_AttachMotherduck(database, secret),
     )
+
+
+# Records, and not functions in functions: two that are given the same are equal, and so share an
+# instance.
+@dataclass(frozen=True)
+class _Current:
+    """A secret as it is now."""
+
+    secret: str
+
+    def __call__(self, resources: Resources) -> object:
+        return resources.secrets.find(self.secret)
+
+
+@dataclass(frozen=True)
+class _AttachPostgres:
+    catalog: str
+    secret: str
+    options: tuple[tuple[str, str], ...]
+
+    def __call__(self, connection: duckdb.DuckDBPyConnection, resources: Resources) -> None:
+        found = resources.secrets.find(self.secret)
+        if found is None:
+            raise NotConfigured(f"there is no secret {self.secret}")
+        words = _read_conninfo(found.value, self.secret)
+        hidden = {_IN_SECRET[word]: words.pop(word) for word in _IN_SECRET if word in words}
+        resources.extensions.load(connection, "postgres")
+        kept = f"webfoot_{self.catalog}"
+        _create_secret(connection, kept, "postgres", hidden)
+        # DuckDB replaces only what is attached by another text, and to detach first would leave
+        # other threads without. PostgreSQL sees this word only if there is no application_name.
+        unlike = {"fallback_application_name": uuid.uuid4().hex}
+        shown = _write_conninfo({**_KEEPALIVES, **unlike, **words, **dict(self.options)})
+        connection.execute(
+            f"ATTACH OR REPLACE {sql_text(shown)} AS {sql_name(self.catalog)}"
+            f" (TYPE postgres, READ_ONLY, SECRET {sql_name(kept)})"
+        )
+
+
+@dataclass(frozen=True)
+class _AttachMotherduck:
+    database: str
+    secret: str
+
+    def __call__(self, connection: duckdb.DuckDBPyConnection, resources: Resources) -> None:
+        secrets = resources.secrets
+        found = secrets.find(self.secret) or secrets.find(self.secret.lower())
+        if found is None:
+            raise NotConfigured(f"there is no secret {self.secret}")
+        resources.extensions.load(connection, "motherduck")
+        _run_hidden(connection, lambda texts: f"SET motherduck_token = {texts[0]}", [found.value])
+        if self.database:
+            path = sql_text(f"md:{self.database}")
+            connection.execute(f"ATTACH IF NOT EXISTS {path} AS {sql_name(self.database)}")
 
 
 # What a session has unless it says otherwise, in the order in which they run.
