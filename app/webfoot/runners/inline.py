@@ -1,13 +1,16 @@
 """Runs in this process: on Lambda, which isolates calls itself, and to debug with a breakpoint.
 
-Nothing protects the server here: a run that takes too long is given up but not stopped.
+Nothing protects the server here: a run that takes too long is given up, and it ends with the next
+line of Python that it comes to. One that stays inside a library goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+import ctypes
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -21,7 +24,7 @@ from webfoot.runners.nested import Answers, write_inputs
 from webfoot.runners.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
     from webfoot.runners.slots import Slot
+
+_T = TypeVar("_T")
 
 
 class InlineRunner:
@@ -53,11 +58,16 @@ class InlineRunner:
         slots = self._waiting_slots if waits else self._slots
         async with slots.hold(calls.depth) as slot:
             caller = _LoopCaller(calls, slot, self._registry)
+            stoppable = _Stoppable()
             try:
-                with anyio.fail_after(job.timeout_s), contextlib.closing(caller):
+                with (
+                    anyio.fail_after(job.timeout_s),
+                    contextlib.closing(caller),
+                    contextlib.closing(stoppable),
+                ):
                     return await anyio.to_thread.run_sync(
-                        self._execute,
-                        *(job, target, caller),
+                        stoppable.run,
+                        *(self._execute, job, target, caller),
                         abandon_on_cancel=True,
                         # The slots limit them: a run that waits for others must not hold a thread
                         # that these need.
@@ -79,6 +89,38 @@ class InlineRunner:
     async def close(self) -> None:
         """Close DuckDB."""
         self._database.close()
+
+
+class _Stop(BaseException):
+    """Ends a run that was given up; no author's `except Exception` holds it."""
+
+
+class _Stoppable:
+    """A function on a thread that another thread can end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    def run(self, function: Callable[..., _T], *given: Any) -> _T:
+        """Call `function` on this thread."""
+        with self._lock:
+            self._thread = threading.get_ident()
+        try:
+            return function(*given)
+        finally:
+            # Whoever has the lock may stop this thread, and nobody after it: what the thread does
+            # next is not theirs.
+            with self._lock:
+                self._thread = None
+
+    def close(self) -> None:
+        """Stop the function, if it still runs."""
+        with self._lock:
+            if self._thread is not None:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._thread), ctypes.py_object(_Stop)
+                )
 
 
 class _LoopCaller:

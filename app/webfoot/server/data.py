@@ -36,6 +36,7 @@ from webfoot.server.fanouts import (
     from_query,
     take_options,
 )
+from webfoot.server.limits import within
 from webfoot.server.problems import (
     COMMON_HEADERS,
     Headers,
@@ -144,9 +145,7 @@ class DataEndpoint:
         try:
             if request.method == "HEAD":
                 return await self._head(request)
-            if request.method == "GET":
-                return await self._get(request, await self._understand(request), receive)
-            return await self._map(request, receive)
+            return await within(request.limits, self._read(request, receive))
         except ClientGone:
             return None
         except asyncio.CancelledError:  # The server stops, and has waited long enough.
@@ -159,6 +158,11 @@ class DataEndpoint:
             )
             error = Error("something went wrong in Webfoot itself; the server's log says what")
         return self._refuse(error, request)
+
+    async def _read(self, request: Request, receive: Receive) -> Reply | File:
+        if request.method == "POST":
+            return await self._map(request, receive)
+        return await self._get(request, await self._understand(request), receive)
 
     def _refuse(self, error: Error, request: Request) -> Reply:
         if error.run and request.method != "HEAD":
@@ -287,6 +291,7 @@ class DataEndpoint:
         decision = decide_on(request.headers, shown)
         if decision.status in REFUSALS:
             return refusal(decision, shown)
+        request.limits.check(decision.length)
         blob = await self._store.open(shown)
         if blob is None:  # Evicted between the two: the next attempt runs anew.
             raise ServerBusy("the result was evicted while it was asked for; try again")
