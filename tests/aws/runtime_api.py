@@ -158,6 +158,9 @@ class _Server(ThreadingHTTPServer):
         self.environment = environment
         super().__init__(("127.0.0.1", 0), _Routes)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A process that was killed breaks its connection: that is no news."""
+
 
 class _Routes(BaseHTTPRequestHandler):
     server: _Server

@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from webfoot import calling
-from webfoot.database import Database
 from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.quantities import write_seconds
-from webfoot.runners.jobs import SHARED_JOBS, UdfJob, execute
-from webfoot.runners.nested import Answers, write_inputs
+from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
 
 if TYPE_CHECKING:
@@ -28,10 +25,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from webfoot.database import Database
     from webfoot.registry import Registry
     from webfoot.results import Draft
     from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
+    from webfoot.runners.nested import Answers
     from webfoot.runners.slots import Slot
 
 _T = TypeVar("_T")
@@ -49,7 +48,9 @@ class InlineRunner:
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
         self._slots = Slots(workers, queue)
         self._waiting_slots = Slots(workers * SHARED_JOBS, queue)
-        self._database = Database(temp)
+        self._temp = temp
+        self._opening = threading.Lock()
+        self._database: Database | None = None
         self._registry: Registry | None = None
 
     async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:  # noqa: ARG002  # prints show
@@ -79,8 +80,21 @@ class InlineRunner:
                 ) from None
 
     def _execute(self, job: Job, target: Path, caller: _LoopCaller) -> Draft:
+        # What running takes is imported by the first run: a function that answers from its store
+        # starts without it.
+        from webfoot import calling  # noqa: PLC0415
+        from webfoot.runners.execution import execute  # noqa: PLC0415
+
         with calling.through(caller):
-            return execute(job, target, self._database)
+            return execute(job, target, self._open())
+
+    def _open(self) -> Database:
+        from webfoot.database import Database  # noqa: PLC0415  # likewise
+
+        with self._opening:
+            if self._database is None:
+                self._database = Database(self._temp)
+            return self._database
 
     async def use(self, registry: Registry) -> None:
         """Note what runs may call; there is nothing to make ready: a job brings its function."""
@@ -88,7 +102,8 @@ class InlineRunner:
 
     async def close(self) -> None:
         """Close DuckDB."""
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
 
 
 class _Stop(BaseException):
@@ -141,6 +156,8 @@ class _LoopCaller:
 
     def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Answers:
         """Have the event loop make the calls."""
+        from webfoot.runners.nested import Answers, write_inputs  # noqa: PLC0415  # likewise
+
         arguments = write_inputs(self._registry, name, inputs)
         answers = Answers(inputs, lambda: _cancel(asked))
         asking = self._ask(name, arguments, answers)
