@@ -21,6 +21,7 @@ test: $(VENV)/.dev ## Run the tests
 check: $(VENV)/.dev lint types test ## Everything that must pass before a change lands
 
 check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs them too)
+	PYTHON=$(BIN)/python tests/aws/install-emulator
 	$(BIN)/python -m pytest -m slow --timeout 900
 
 check-browser: $(VENV)/.dev ## The pages, and DuckDB-Wasm, in a real Chromium (CI runs them too)
