@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.aws.events import Asked, answer_of, event_of
-from tests.aws.runtime_api import APP, Environment, variables
+from tests.aws.runtime_api import APP, Environment, runtime, variables
 
 from bench.report import Chart, Report, Target
 
@@ -109,7 +109,7 @@ def _start(side: Side, folder: Path) -> float:
     """Milliseconds from the start of a process to its first response."""
     with tempfile.TemporaryDirectory(dir=folder) as temp:
         given = variables(**{"TMPDIR": temp, **side.given})
-        function = Environment(side.handler, given, Path(temp))
+        function = Environment(runtime(side.handler), given, Path(temp))
         with closing(function):
             began = time.perf_counter()
             outcome = function.invoke(event_of("http_api", Asked("GET", side.url)))

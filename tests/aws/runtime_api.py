@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.aws.events import Event
 
@@ -58,25 +58,22 @@ class Environment:
     """One execution environment of a function.
 
     Args:
-        handler: The handler's name.
+        command: What runs: the runtime, as a rule.
         environment: The function's variables.
         folder: Where it runs, and its output goes.
         timeout_s: How long an invocation may take.
-        python: What is before `-m awslambdaric`.
     """
 
     def __init__(
         self,
-        handler: str,
+        command: Sequence[str],
         environment: Mapping[str, str],
         folder: Path,
         timeout_s: float = 30.0,
-        python: tuple[str, ...] = (sys.executable,),
     ) -> None:
         self.timeout_s = timeout_s
         self.output = folder / "function.log"
-        self._handler, self._environment, self._folder = handler, environment, folder
-        self._python = python
+        self._command, self._environment, self._folder = command, environment, folder
         self._waiting: queue.Queue[_Invocation] = queue.Queue()
         self._running: _Invocation | None = None
         self._one_at_a_time = threading.Lock()
@@ -109,7 +106,7 @@ class Environment:
         port = self._server.server_address[1]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [*self._python, "-m", "awslambdaric", self._handler],
+                self._command,
                 cwd=self._folder,
                 env={**self._environment, "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}"},
                 stdout=output,
@@ -220,6 +217,11 @@ class _Routes(BaseHTTPRequestHandler):
         pass
 
 
+def runtime(handler: str) -> list[str]:
+    """The command of AWS' own runtime for Python."""
+    return [sys.executable, "-m", "awslambdaric", handler]
+
+
 def variables(**given: str) -> dict[str, str]:
     """The variables of a function: what Lambda sets, and little else; no HOME."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
@@ -243,7 +245,7 @@ def environment(
     temp.mkdir(parents=True, exist_ok=True)
     code.mkdir(exist_ok=True)
     running = Environment(
-        "webfoot.aws.handler",
+        runtime("webfoot.aws.handler"),
         variables(WEBFOOT_FOLDER=str(udfs), TMPDIR=str(temp), **given),
         folder,
         timeout_s,

@@ -59,7 +59,11 @@ def emulated(folder: Path, udfs: Path, timeout_s: int) -> Iterator[httpx.Client]
     with (
         (folder / "emulator.log").open("wb") as output,
         subprocess.Popen(
-            [str(emulator()), *addresses, *handler], cwd=folder, env=given, stdout=output, stderr=output
+            [str(emulator()), *addresses, *handler],
+            cwd=folder,
+            env=given,
+            stdout=output,
+            stderr=output,
         ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{front}", timeout=60) as client,
     ):

@@ -30,14 +30,12 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         SettingsError: If a variable has a value that it cannot have, or is no setting.
     """
     temp = Path(environment.get("TMPDIR") or tempfile.gettempdir())
-    store = environment.get(f"{PREFIX}STORE")
     defaults: dict[str, Any] = {
         "folder": Path(environment.get("LAMBDA_TASK_ROOT") or Path.cwd()) / "udfs",
         "store": temp / "webfoot",
+        "store_size": int(shutil.disk_usage(temp).free * _SHARE_OF_DISK),
         "runner": "inline",
     }
-    if not store:
-        defaults["store_size"] = int(shutil.disk_usage(temp).free * _SHARE_OF_DISK)
     given = {name: value for name, value in defaults.items() if not _is_set(name, environment)}
     return Settings.from_environment(environment, **given)
 
