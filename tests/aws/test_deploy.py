@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import shutil
@@ -46,6 +48,46 @@ def template() -> dict[str, Any]:
 def test_the_template_is_valid(region: str) -> None:
     found = cfnlint.lint_file(TEMPLATE, config=cfnlint.ManualArgs(regions=[region]))
     assert [f"{match.linenumber}: {match.message}" for match in found] == []
+
+
+_TRANSLATE = """
+import json, sys
+import boto3
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+session = boto3.Session(region_name="eu-west-1")
+translator = Translator({}, Parser(), boto_session=session)
+print(json.dumps(translator.translate(json.load(sys.stdin), {})))
+"""
+
+
+@pytest.mark.slow
+def test_aws_reads_the_template_as_it_is_meant(template: dict[str, Any]) -> None:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    translator = cache / "webfoot" / "sam-translator"
+    if not translator.exists():
+        pytest.fail("there is no translator; run tests/aws/install-translator")
+    given = json.loads(json.dumps(template))
+    # As `sam build` leaves it.
+    del given["Resources"]["Function"]["Metadata"]
+    image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/webfoot:1"
+    given["Resources"]["Function"]["Properties"]["ImageUri"] = image
+    ran = subprocess.run(
+        [sys.executable, "-c", _TRANSLATE],
+        env={**variables(), "PYTHONPATH": str(translator)},
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    made = {name: item["Type"] for name, item in json.loads(ran.stdout)["Resources"].items()}
+    assert set(made.values()) >= {
+        *("AWS::Lambda::Function", "AWS::Lambda::Url", "AWS::ApiGatewayV2::Api"),
+        *("AWS::ApiGatewayV2::Stage", "AWS::Lambda::EventInvokeConfig", "AWS::S3::Bucket"),
+    }
+    # The domain's mapping waits for a stage that only the translation names.
+    assert made["ApiApiGatewayDefaultStage"] == "AWS::ApiGatewayV2::Stage"
 
 
 def statements(template: dict[str, Any]) -> list[dict[str, Any]]:
