@@ -141,6 +141,17 @@ def test_logs_and_failures_are_kept_for_a_while(template: dict[str, Any]) -> Non
 
 def test_a_url_is_open_to_everybody_only_if_somebody_says_so(template: dict[str, Any]) -> None:
     assert template["Parameters"]["UrlAuth"]["Default"] == "AWS_IAM"
+    to_all = {
+        name: item["Properties"]
+        for name, item in template["Resources"].items()
+        if item["Type"] == "AWS::Lambda::Permission" and item["Properties"]["Principal"] == "*"
+    }
+    assert {template["Resources"][name]["Condition"] for name in to_all} == {"IsOpen"}
+    # The whole function is open by its URL only.
+    assert all(
+        item.get("InvokedViaFunctionUrl") or item["Action"] == "lambda:InvokeFunctionUrl"
+        for item in to_all.values()
+    )
 
 
 # The image.

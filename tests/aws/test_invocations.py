@@ -229,6 +229,8 @@ def test_a_result_that_the_platform_does_not_carry_is_413(function: Environment,
     told = problem(answered)
     assert told["code"] == "result-too-large"
     assert "ask for less (?_columns=…, ?_limit=…, a byte range)" in told["detail"]
+    carrier = "the load balancer" if kind == "load_balancer" else "Lambda"
+    assert f"and {carrier} carries at most" in told["detail"]
     assert told["limit_bytes"] < 6_000_000
 
 

@@ -24,7 +24,17 @@ UDF = """
         return [{"n": i} for i in range(n)]
 """
 # Each takes long to import; what a request needs of them it imports itself.
-LATE = ["boto3", "duckdb", "httpx", "jinja2", "numpy", "pandas", "polars", "pyarrow", "uvicorn"]
+LATE = [
+    "boto3",
+    "duckdb",
+    "httpx",
+    "jinja2",
+    "numpy",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "uvicorn",
+]
 ANSWER = """
 import json, sys
 import webfoot.aws

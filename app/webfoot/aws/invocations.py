@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mangum import Mangum
 
 from webfoot.assembly import assemble
-from webfoot.aws.fronts import front_of
+from webfoot.aws.fronts import LAMBDA_BYTES, front_of
 from webfoot.errors import DeadlineReached, ResultTooLarge
 from webfoot.server.application import Application
 from webfoot.server.limits import Limits, with_limits, within
@@ -150,6 +150,7 @@ def _limits_of(scope: Scope) -> tuple[Front, Limits]:
     left_s = min(patience_s, remaining_s)
     return front, Limits(
         platform=platform,
+        carrier="Lambda" if front.payload_bytes == LAMBDA_BYTES else front.name,
         seconds=left_s,
         ends_at=asyncio.get_running_loop().time() + left_s - _MARGIN_S,
         # In base64, four bytes are sent for three.

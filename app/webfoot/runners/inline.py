@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -131,6 +130,8 @@ class _Stoppable:
 
     def close(self) -> None:
         """Stop the function, if it still runs."""
+        import ctypes  # noqa: PLC0415  # a start on Lambda goes without
+
         with self._lock:
             if self._thread is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(

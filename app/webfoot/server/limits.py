@@ -24,13 +24,15 @@ class Limits:
     """What the platform between a client and this process allows.
 
     Args:
-        platform: Who sets them.
+        platform: Who waits no longer than that.
+        carrier: Who carries no more than that.
         seconds: How long the platform waits, in all; for the message.
         ends_at: When the answer must be there, in the event loop's time.
         most_bytes: How large the body of an answer may be.
     """
 
     platform: str = ""
+    carrier: str = ""
     seconds: float = math.inf
     ends_at: float = math.inf
     most_bytes: float = math.inf
@@ -44,7 +46,7 @@ class Limits:
         if size > self.most_bytes:
             most = int(self.most_bytes)
             raise ResultTooLarge(
-                f"the answer has {write_size(size)}, and {self.platform} carries at most"
+                f"the answer has {write_size(size)}, and {self.carrier} carries at most"
                 f" {write_size(most)}; ask for less (?_columns=…, ?_limit=…, a byte range), or keep"
                 " results in S3, which hands them out itself",
                 limit_bytes=most,
