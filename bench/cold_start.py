@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from tests.aws.events import Asked, answer_of, event_of
 from tests.aws.runtime_api import APP, Environment, runtime, variables
 
@@ -61,16 +62,20 @@ class Side:
 def run(options: Options) -> Report:
     """Time first responses of new processes, the sides in turns."""
     report = Report(
-        "cold_start", "Cold start", ("start", "median ms", "least ms", "x bare (median of rounds)")
+        "cold_start",
+        "Cold start",
+        ("start", "median ms", "least ms", "processor ms", "x bare (median of rounds)"),
     )
     samples: dict[str, list[float]] = {}
+    processor: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="webfoot-bench-") as folder:
         sides = _sides(Path(folder))
         for number in range(options.turns(15, 5) + 1):
             for name, side in sides.items():
-                taken = _start(side, Path(folder))
+                taken, used = _start(side, Path(folder))
                 if number:  # The first makes the byte code and fills the store.
                     samples.setdefault(name, []).append(taken)
+                    processor.setdefault(name, []).append(used)
     medians = {name: statistics.median(taken) for name, taken in samples.items()}
     # Of the starts of one round: what else the machine does meanwhile slows them alike.
     times = {
@@ -80,7 +85,8 @@ def run(options: Options) -> Report:
         for name, taken in samples.items()
     }
     for name, taken in samples.items():
-        report.rows.append((name, medians[name], min(taken), times[name]))
+        used = statistics.median(processor[name])
+        report.rows.append((name, medians[name], min(taken), used, times[name]))
     for name in (HEALTH, STORED):
         report.targets.append(
             Target(f"{name}: times a bare app", "at most", LIMIT, times[name], "x")
@@ -113,8 +119,8 @@ def _sides(folder: Path) -> dict[str, Side]:
     }
 
 
-def _start(side: Side, folder: Path) -> float:
-    """Milliseconds from the start of a process to its first response."""
+def _start(side: Side, folder: Path) -> tuple[float, float]:
+    """Milliseconds from the start of a process to its first response, and those of a processor."""
     with tempfile.TemporaryDirectory(dir=folder) as temp:
         given = variables(**{"TMPDIR": temp, **side.given})
         function = Environment(runtime(side.handler), given, Path(temp))
@@ -124,4 +130,6 @@ def _start(side: Side, folder: Path) -> float:
             taken = (time.perf_counter() - began) * 1000
             if outcome.error or answer_of(outcome.json()).status != 200:
                 raise RuntimeError(f"{side} did not answer: {function.printed()}")
-    return taken
+            assert function.process is not None
+            used = psutil.Process(function.process.pid).cpu_times()
+    return taken, (used.user + used.system) * 1000
