@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import subprocess
@@ -49,7 +50,8 @@ class Outcome:
 @dataclass
 class _Invocation:
     event: bytes
-    deadline: float
+    # Known when the event is handed over: a start has time of its own.
+    deadline: float = math.inf
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     outcome: queue.Queue[Outcome] = field(default_factory=queue.Queue)
 
@@ -87,7 +89,7 @@ class Environment:
         with self._one_at_a_time:
             if self.process is None or self.process.poll() is not None:
                 self.start()
-            running = _Invocation(json.dumps(event).encode(), time.time() + self.timeout_s)
+            running = _Invocation(json.dumps(event).encode())
             self._running = running
             self._waiting.put(running)
             while True:
@@ -134,7 +136,9 @@ class Environment:
         waiting, process = self._waiting, self.process
         while process is self.process and (process is None or process.poll() is None):
             with contextlib.suppress(queue.Empty):
-                return waiting.get(timeout=0.05)
+                invocation = waiting.get(timeout=0.05)
+                invocation.deadline = time.time() + self.timeout_s
+                return invocation
         return None
 
     def end(self, name: str, what: str, body: bytes, kind: str) -> bool:

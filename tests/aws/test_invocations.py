@@ -87,8 +87,8 @@ def function(udfs: Path) -> Iterator[Environment]:
 
 @pytest.fixture
 def quick(udfs: Path, tmp_path: Path) -> Iterator[Environment]:
-    """A function that may take three seconds."""
-    with environment(tmp_path / "quick", udfs, timeout_s=3) as running:
+    """A function that may take five seconds."""
+    with environment(tmp_path / "quick", udfs, timeout_s=5) as running:
         yield running
 
 
@@ -156,7 +156,7 @@ def test_a_crash_ends_its_own_call_only(udfs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["function_url", "load_balancer"])
 def test_a_call_is_answered_before_the_platform_ends_it(quick: Environment, kind: str) -> None:
-    ask(quick, "/healthz")
+    ask(quick, "/udfs/pid.json")
     answered = ask(quick, "/udfs/sleeps.json?seconds=20", kind)
     assert answered.status == 504
     told = problem(answered)
@@ -169,7 +169,7 @@ def test_a_call_is_answered_before_the_platform_ends_it(quick: Environment, kind
 def test_a_loop_that_never_yields_is_answered_and_then_stopped(
     quick: Environment, udfs: Path
 ) -> None:
-    ask(quick, "/healthz")
+    ask(quick, "/udfs/pid.json")
     assert problem(ask(quick, "/udfs/spins.json"))["code"] == "deadline-reached"
     # Nobody asks again: what nobody waits for ends while the instance has something else to do.
     ask(quick, "/udfs/sleeps.json?seconds=2")
@@ -178,8 +178,8 @@ def test_a_loop_that_never_yields_is_answered_and_then_stopped(
 
 
 def test_a_run_that_went_on_answers_who_tries_again(quick: Environment, udfs: Path) -> None:
-    ask(quick, "/healthz")
-    url = "/udfs/sleeps.json?seconds=3.5"
+    ask(quick, "/udfs/pid.json")
+    url = "/udfs/sleeps.json?seconds=6"
     assert ask(quick, url).status == 504
     again = ask(quick, url)
     assert again.status == 200
@@ -212,7 +212,7 @@ def test_what_a_gateway_has_waited_already_counts(
 
 
 def test_a_duckdb_prompt_shows_what_ran_out_of_time(quick: Environment) -> None:
-    ask(quick, "/healthz")
+    ask(quick, "/udfs/pid.json")
     url = "/udfs/sleeps.parquet?seconds=21"
     answered = ask(quick, url, **{"user-agent": "duckdb/v1.5.5(linux_amd64) cli"})
     assert (answered.status, answered.headers["x-webfoot-status"]) == (200, "504")
