@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FOLDER ?= udfs
+STACK ?= webfoot
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check check-slow check-browser lint types format bench lock clean
+.PHONY: help serve test check check-slow check-browser lint types format deploy-aws bench lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,6 +23,8 @@ check: $(VENV)/.dev lint types test ## Everything that must pass before a change
 
 check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs them too)
 	tests/database/install-postgres
+	PYTHON=$(BIN)/python tests/aws/install-emulator
+	PYTHON=$(BIN)/python tests/aws/install-translator
 	$(BIN)/python -m pytest -m slow --timeout 900
 
 check-browser: $(VENV)/.dev ## The pages, and DuckDB-Wasm, in a real Chromium (CI runs them too)
@@ -38,6 +41,11 @@ types: $(VENV)/.dev ## Strict type check
 format: $(VENV)/.dev ## Format and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+deploy-aws: ## Put the folder udfs/ on AWS Lambda; asks for what it needs (deploy/README.md)
+	sam build --template deploy/aws/template.yaml
+	sam deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM --resolve-image-repos \
+		$(if $(REGION),--region $(REGION))
 
 bench: $(VENV)/.dev ## Every benchmark, side by side with its peers
 	$(BIN)/python -m bench

@@ -12,6 +12,7 @@ import httpx
 from rich.console import Console
 
 from bench import (
+    cold_start,
     conformance,
     executions,
     fanout,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "first_call": first_call.run,
     "throughput": throughput.run,
     "large": large.run,
+    "cold_start": cold_start.run,
     "fanout": fanout.run,
 }
 EXPERIMENTS: dict[str, Callable[[Options], Report]] = {"head_threshold": head_threshold.run}

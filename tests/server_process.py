@@ -188,7 +188,7 @@ def serve(
         ) as process,
     ):
         try:
-            url = _wait_until_ready(process, output)
+            url = wait_until_ready(process, output)
             kept = store if isinstance(store, os.PathLike) else folder.parent / "store"
             yield Server(url, folder, kept, output, process)
         finally:
@@ -200,7 +200,7 @@ def serve(
                 raise
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], output: Path) -> str:
+def wait_until_ready(process: subprocess.Popen[bytes], output: Path) -> str:
     patient_until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < patient_until and process.poll() is None:
         address = _ADDRESS.search(output.read_text())

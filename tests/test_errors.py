@@ -20,6 +20,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "server-busy": {"retry_after_s": 7},
     "memory-exceeded": {"limit_bytes": 2_000_000_000},
     "udf-timeout": {"timeout_s": 1.5},
+    "result-too-large": {"limit_bytes": 4_700_000},
+    "deadline-reached": {"limit_s": 28.5},
 }
 
 

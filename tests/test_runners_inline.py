@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,17 @@ UDFS = """
         return []
 
     @udf
+    def spins(notes: str) -> list[dict[str, int]]:
+        try:
+            while True:
+                try:
+                    time.sleep(0.001)
+                except Exception:
+                    pass
+        finally:
+            open(notes, "w").close()
+
+    @udf
     def interrupt() -> list[dict[str, int]]:
         raise KeyboardInterrupt
 
@@ -47,7 +60,11 @@ UDFS = """
 
 
 def run(
-    tmp_path: Path, write_files: Callable[..., Path], name: str, timeout_s: float = 20
+    tmp_path: Path,
+    write_files: Callable[..., Path],
+    name: str,
+    timeout_s: float = 20,
+    arguments: str = "{}",
 ) -> int | None:
     loaded = registry.load(sources.read(write_files(tmp_path / "inline_udfs", some=UDFS)))
 
@@ -55,7 +72,7 @@ def run(
         runner = InlineRunner(1, 4, tmp_path / "temp")
         await runner.use(loaded)
         try:
-            job = UdfJob(loaded[name], "{}", timeout_s, 10**9)
+            job = UdfJob(loaded[name], arguments, timeout_s, 10**9)
             await runner.run(job, tmp_path / "target.parquet", tmp_path / "log", NoCalls())
         finally:
             await runner.close()
@@ -72,6 +89,18 @@ def test_a_run_is_in_this_process(tmp_path: Path, write_files: Callable[..., Pat
 def test_a_time_limit_gives_up(tmp_path: Path, write_files: Callable[..., Path]) -> None:
     with pytest.raises(UdfTimeout, match=r"0\.1s"):
         run(tmp_path, write_files, "slow", 0.1)
+
+
+def test_what_was_given_up_ends_whatever_it_catches(
+    tmp_path: Path, write_files: Callable[..., Path]
+) -> None:
+    notes = tmp_path / "ended"
+    with pytest.raises(UdfTimeout):
+        run(tmp_path, write_files, "spins", 0.1, json.dumps({"notes": str(notes)}))
+    patient_until = time.monotonic() + 20
+    while not notes.exists():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("name", ["interrupt", "leave"])

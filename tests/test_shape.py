@@ -63,7 +63,7 @@ HOMES = {
     "pydantic_core": {"client", "parameters"},
     "rich": {"cli", "conformance"},
     "sqlite3": {"sqlite"},
-    "starlette": {"in_process", "server"},
+    "starlette": {"aws", "in_process", "server"},
     "uvicorn": {"cli"},
     "watchfiles": {"reload"},
 }

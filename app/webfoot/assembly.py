@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 from webfoot import registry, sources
 from webfoot.engine import Engine
 from webfoot.probe import probe
-from webfoot.reload import changes
-from webfoot.runners.inline import InlineRunner
-from webfoot.runners.processes import ProcessRunner
 from webfoot.runs import Runs
 from webfoot.settings import S3Place
 from webfoot.store.bucket import Bucket
@@ -56,6 +53,8 @@ class Parts:
 
     async def follow_changes(self) -> None:
         """Make every saved file live, for ever."""
+        from webfoot.reload import changes  # noqa: PLC0415  # a library that only this needs
+
         async for _ in changes(self.settings.folder.absolute()):
             with contextlib.suppress(OSError):  # The folder is away for a moment, say.
                 code = await asyncio.to_thread(sources.read, self.engine.registry.code.root)
@@ -116,6 +115,11 @@ def _tell(loaded: Registry) -> None:
 
 
 def _make_runner(settings: Settings, temp: Path) -> Runner:
+    # One of the two is needed, and each takes long to import for a start on Lambda.
     if settings.runner == "inline":
+        from webfoot.runners.inline import InlineRunner  # noqa: PLC0415
+
         return InlineRunner(settings.workers, settings.queue, temp)
+    from webfoot.runners.processes import ProcessRunner  # noqa: PLC0415
+
     return ProcessRunner(settings.workers, settings.queue, temp)

@@ -10,6 +10,8 @@ Error                        the base; `except webfoot.Error` catches every one
 ├── ServerBusy          503  the queue is full; nothing ran
 ├── StillRunning        503  the run takes longer than a spreadsheet waits; it goes on
 ├── StorageFull         507  the store's disk is full
+├── ResultTooLarge      413  the platform carries no answer of that size
+├── DeadlineReached     504  the platform waits no longer for an answer
 ├── Unreachable         503  the server gave no answer; raised by clients only
 ├── UdfUnavailable      500  the UDF's file could not be loaded
 └── RunError            500  a run began and brought no table
@@ -191,6 +193,46 @@ class StorageFull(Error):
     """The disk of the store is full."""
 
     status, code, title = 507, "storage-full", "The store is full"
+
+
+class ResultTooLarge(Error):
+    """The platform before the server carries no answer of that size.
+
+    Args:
+        detail: How large it is, and what is allowed.
+        limit_bytes: The limit.
+    """
+
+    status, code, title = 413, "result-too-large", "The result is too large"
+    fields = ("limit_bytes",)
+
+    def __init__(self, detail: str, *, limit_bytes: int = 0) -> None:
+        super().__init__(detail)
+        self.limit_bytes = limit_bytes
+
+    @classmethod
+    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
+        return cls(detail, limit_bytes=fields.get("limit_bytes", 0))
+
+
+class DeadlineReached(Error):
+    """The platform before the server waits no longer for an answer; a run may go on.
+
+    Args:
+        detail: How long it waited.
+        limit_s: That limit in seconds.
+    """
+
+    status, code, title = 504, "deadline-reached", "The answer took too long"
+    fields = ("limit_s",)
+
+    def __init__(self, detail: str, *, limit_s: float = 0) -> None:
+        super().__init__(detail)
+        self.limit_s = limit_s
+
+    @classmethod
+    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
+        return cls(detail, limit_s=fields.get("limit_s", 0))
 
 
 class Unreachable(Error):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import jinja2
-
 from webfoot import assets, quantities
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 @cache
 def _environment() -> jinja2.Environment:
+    import jinja2  # noqa: PLC0415  # 30 ms that only pages need
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("webfoot"),
         autoescape=True,

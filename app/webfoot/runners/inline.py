@@ -1,36 +1,38 @@
 """Runs in this process: on Lambda, which isolates calls itself, and to debug with a breakpoint.
 
-Nothing protects the server here: a run that takes too long is given up but not stopped.
+Nothing protects the server here: a run that takes too long is given up, and it ends with the next
+line of Python that it comes to. One that stays inside a library goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from webfoot import calling
-from webfoot.database import sessions
-from webfoot.database.calls import CallDatabase
 from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.quantities import write_seconds
-from webfoot.runners.jobs import SHARED_JOBS, UdfJob, execute
-from webfoot.runners.nested import Answers, write_inputs
+from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
+    from webfoot.database.calls import CallDatabase
     from webfoot.registry import Registry
     from webfoot.results import Draft
     from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
+    from webfoot.runners.nested import Answers
     from webfoot.runners.slots import Slot
+
+_T = TypeVar("_T")
 
 
 class InlineRunner:
@@ -45,9 +47,11 @@ class InlineRunner:
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
         self._slots = Slots(workers, queue)
         self._waiting_slots = Slots(workers * SHARED_JOBS, queue)
-        self._database = CallDatabase(temp)
-        self._sessions = contextlib.ExitStack()
-        self._sessions.enter_context(sessions.everywhere_in(temp))
+        self._temp = temp
+        self._opening = threading.Lock()
+        # What runs share, once there is one.
+        self._opened = contextlib.ExitStack()
+        self._database: CallDatabase | None = None
         self._registry: Registry | None = None
 
     async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:  # noqa: ARG002  # prints show
@@ -56,11 +60,16 @@ class InlineRunner:
         slots = self._waiting_slots if waits else self._slots
         async with slots.hold(calls.depth) as slot:
             caller = _LoopCaller(calls, slot, self._registry)
+            stoppable = _Stoppable()
             try:
-                with anyio.fail_after(job.timeout_s), contextlib.closing(caller):
+                with (
+                    anyio.fail_after(job.timeout_s),
+                    contextlib.closing(caller),
+                    contextlib.closing(stoppable),
+                ):
                     return await anyio.to_thread.run_sync(
-                        self._execute,
-                        *(job, target, caller),
+                        stoppable.run,
+                        *(self._execute, job, target, caller),
                         abandon_on_cancel=True,
                         # The slots limit them: a run that waits for others must not hold a thread
                         # that these need.
@@ -72,8 +81,23 @@ class InlineRunner:
                 ) from None
 
     def _execute(self, job: Job, target: Path, caller: _LoopCaller) -> Draft:
+        # What running takes is imported by the first run: a function that answers from its store
+        # starts without it.
+        from webfoot import calling  # noqa: PLC0415
+        from webfoot.runners.execution import execute  # noqa: PLC0415
+
         with calling.through(caller):
-            return execute(job, target, self._database)
+            return execute(job, target, self._open())
+
+    def _open(self) -> CallDatabase:
+        from webfoot.database import sessions  # noqa: PLC0415  # likewise
+        from webfoot.database.calls import CallDatabase  # noqa: PLC0415  # likewise
+
+        with self._opening:
+            if self._database is None:
+                self._opened.enter_context(sessions.everywhere_in(self._temp))
+                self._database = self._opened.enter_context(CallDatabase(self._temp))
+            return self._database
 
     async def use(self, registry: Registry) -> None:
         """Note what runs may call; there is nothing to make ready: a job brings its function."""
@@ -81,8 +105,41 @@ class InlineRunner:
 
     async def close(self) -> None:
         """Close DuckDB."""
-        self._database.close()
-        self._sessions.close()
+        self._opened.close()
+
+
+class _Stop(BaseException):
+    """Ends a run that was given up; no author's `except Exception` holds it."""
+
+
+class _Stoppable:
+    """A function on a thread that another thread can end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    def run(self, function: Callable[..., _T], *given: Any) -> _T:
+        """Call `function` on this thread."""
+        with self._lock:
+            self._thread = threading.get_ident()
+        try:
+            return function(*given)
+        finally:
+            # Whoever has the lock may stop this thread, and nobody after it: what the thread does
+            # next is not theirs.
+            with self._lock:
+                self._thread = None
+
+    def close(self) -> None:
+        """Stop the function, if it still runs."""
+        import ctypes  # noqa: PLC0415  # a start on Lambda goes without
+
+        with self._lock:
+            if self._thread is not None:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self._thread), ctypes.py_object(_Stop)
+                )
 
 
 class _LoopCaller:
@@ -103,6 +160,8 @@ class _LoopCaller:
 
     def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Answers:
         """Have the event loop make the calls."""
+        from webfoot.runners.nested import Answers, write_inputs  # noqa: PLC0415  # likewise
+
         arguments = write_inputs(self._registry, name, inputs)
         answers = Answers(inputs, lambda: _cancel(asked))
         asking = self._ask(name, arguments, answers)

@@ -33,7 +33,8 @@ from webfoot.database.calls import CallDatabase
 from webfoot.errors import Error, UdfFailed
 from webfoot.runners import frames, prints
 from webfoot.runners.conversation import Conversation, JobCaller
-from webfoot.runners.jobs import SHARED_JOBS, execute
+from webfoot.runners.execution import execute
+from webfoot.runners.jobs import SHARED_JOBS
 from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 

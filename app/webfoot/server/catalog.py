@@ -21,7 +21,6 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from webfoot.catalog import Kind, catalog_script, standalone_script
-from webfoot.database import DUCKDB_VERSION, write_database
 from webfoot.errors import ServerBusy
 from webfoot.results import Result, digest
 from webfoot.runs import new_id
@@ -86,6 +85,8 @@ class Scripts:
             self._written, self._written_for = OrderedDict(), registry
         written, key = self._written, (base_url, kind)
         if key not in written:
+            from webfoot.database import DUCKDB_VERSION  # noqa: PLC0415  # what serves results starts without
+
             told = registry, base_url, lifetimes(self._engine), kind
             sql = await asyncio.to_thread(catalog_script, *told)
             version = _STORAGE_VERSIONS[kind]
@@ -206,6 +207,8 @@ def _kind_for(user_agent: str) -> Kind:
 
 def _write(path: Path, script: Script) -> str:
     """Write the file; the SHA-256 of its bytes, hexadecimal."""
+    from webfoot.database import write_database  # noqa: PLC0415  # likewise
+
     write_database(path, script.sql, _STORAGE_VERSIONS[script.kind])
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

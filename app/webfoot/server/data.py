@@ -38,6 +38,7 @@ from webfoot.server.fanouts import (
     from_query,
     take_options,
 )
+from webfoot.server.limits import within
 from webfoot.server.problems import (
     COMMON_HEADERS,
     Headers,
@@ -167,9 +168,7 @@ class DataEndpoint:
         try:
             if request.method == "HEAD":
                 return await self._head(request)
-            if request.method == "GET":
-                return await self._get(request, await self._understand(request), receive)
-            return await self._map(request, receive)
+            return await within(request.limits, self._read(request, receive))
         except ClientGone:
             return None
         except asyncio.CancelledError:  # The server stops, and has waited long enough.
@@ -182,6 +181,11 @@ class DataEndpoint:
             )
             error = Error("something went wrong in Webfoot itself; the server's log says what")
         return self._refuse(error, request)
+
+    async def _read(self, request: Request, receive: Receive) -> Reply | File:
+        if request.method == "POST":
+            return await self._map(request, receive)
+        return await self._get(request, await self._understand(request), receive)
 
     def _refuse(self, error: Error, request: Request) -> Reply:
         if error.run and request.method != "HEAD":
@@ -339,6 +343,7 @@ class DataEndpoint:
         if link is not None:
             moved = decision.status != HTTPStatus.NOT_MODIFIED
             return _redirect(link, headers, request) if moved else Reply(304, headers, b"")
+        request.limits.check(decision.length)
         blob = await self._store.open(shown)
         if blob is None:  # Evicted between the two: the next attempt runs anew.
             raise ServerBusy("the result was evicted while it was asked for; try again")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import InvalidParameters
 from webfoot.fanout import MOST_INPUTS, Inputs
-from webfoot.tables.records import read_records
 from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
@@ -130,6 +129,8 @@ def _read_body(media_type: str, body: bytes) -> Sequence[Mapping[str, Any]]:
             f"the body has more than {MOST_BODY_BYTES} bytes; send the inputs in parts"
         )
     if media_type in (_bare(MEDIA_TYPES["parquet"]), _bare(MEDIA_TYPES["arrow"])):
+        from webfoot.tables.records import read_records  # noqa: PLC0415  # 200 ms: pyarrow
+
         try:
             return read_records(body, MOST_INPUTS)
         except ValueError as error:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote_plus, unquote
 
 from webfoot.errors import InvalidParameters
 from webfoot.server.address import base_url_of
+from webfoot.server.limits import Limits, limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,6 +50,7 @@ class Request:
         base_url: The server's address as the client wrote it.
         partitions: The names that the path's folders give values to.
         job: The id of the job whose result is asked for, in place of a UDF.
+        limits: What the platform allows the answer.
     """
 
     method: str
@@ -59,6 +61,7 @@ class Request:
     base_url: str
     partitions: tuple[str, ...] = ()
     job: str = ""
+    limits: Limits = Limits()  # noqa: RUF009  # it is frozen, too
 
 
 def _path(scope: Scope) -> str:
@@ -103,13 +106,25 @@ def read_request(scope: Scope) -> Request:
     if (asked := _match_job(scope)) is not None:
         job, extension = asked.groups()
         query, base_url = scope["query_string"], base_url_of(scope)
-        return Request(scope["method"], "", extension, query, headers, base_url, job=job)
+        return Request(
+            scope["method"],
+            *("", extension, query, headers, base_url),
+            job=job,
+            limits=limits_of(scope),
+        )
     match = _PATTERNS[scope["method"]].fullmatch(_path(scope))
     if match is None:
         return _read_folders(scope, headers)
     extension = match[2] if match.re.groups > 1 else ""
-    query, base_url = scope["query_string"], base_url_of(scope)
-    return Request(scope["method"], match[1], extension, query, headers, base_url)
+    return Request(
+        method=scope["method"],
+        name=match[1],
+        extension=extension,
+        query=scope["query_string"],
+        headers=headers,
+        base_url=base_url_of(scope),
+        limits=limits_of(scope),
+    )
 
 
 def _read_folders(scope: Scope, headers: Mapping[str, str]) -> Request:
@@ -127,6 +142,7 @@ def _read_folders(scope: Scope, headers: Mapping[str, str]) -> Request:
         headers=headers,
         base_url=base_url_of(scope),
         partitions=tuple(unquote(k) for k, _ in pairs),
+        limits=limits_of(scope),
     )
 
 

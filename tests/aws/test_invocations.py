@@ -1,0 +1,306 @@
+"""A function in a real `awslambdaric`: its limits, its end, and what one caller leaves another."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.aws.events import KINDS, Answered, Asked, Event, answer_of, event_of
+from tests.aws.runtime_api import MOST_BYTES, Environment, environment
+from tests.server_process import write_udfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UDFS = """
+    import os, re, time
+    from pathlib import Path
+    import duckdb
+    from webfoot import udf
+
+    NOTES = Path(__file__).parents[1] / "notes.txt"
+
+    def note(text):
+        with NOTES.open("a") as file:
+            file.write(text + "\\n")
+
+    @udf
+    def pid(n: int = 0) -> list[dict[str, int]]:
+        return [{"pid": os.getpid()}]
+
+    @udf
+    def sleeps(seconds: float) -> list[dict[str, float]]:
+        note(f"sleeps begins {seconds:g}")
+        time.sleep(seconds)
+        note("sleeps ends")
+        return [{"seconds": seconds}]
+
+    @udf
+    def spins() -> list[dict[str, int]]:
+        note("spins begins")
+        try:
+            while True:
+                pass
+        finally:
+            note("spins ends")
+
+    @udf
+    def never_yields() -> list[dict[str, int]]:
+        re.fullmatch("(a|aa)+b", "a" * 60)  # Holds Python's lock for years.
+        return []
+
+    @udf
+    def noise(pieces: int, text: str = "x") -> list[dict[str, str]]:
+        return [{"text": text * 1000 + os.urandom(500).hex()} for _ in range(pieces)]
+
+    @udf
+    def quotes(rows: int) -> list[dict[str, str]]:
+        return [{"text": '"' * 1000} for _ in range(rows)]
+
+    @udf
+    def tables(con: duckdb.DuckDBPyConnection, n: int = 0) -> list[dict[str, int]]:
+        seen = con.sql("SELECT count(*) FROM duckdb_tables()").fetchone()[0]
+        con.sql("CREATE TABLE secret AS SELECT 1")
+        return [{"seen": seen}]
+
+    @udf
+    def crashes() -> list[dict[str, int]]:
+        os._exit(3)
+"""
+
+
+@pytest.fixture(scope="module")
+def udfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_udfs(tmp_path_factory.mktemp("invocations"), some=UDFS)
+
+
+@pytest.fixture(scope="module")
+def function(udfs: Path) -> Iterator[Environment]:
+    with environment(udfs.parent / "function", udfs) as running:
+        yield running
+
+
+@pytest.fixture
+def quick(udfs: Path, tmp_path: Path) -> Iterator[Environment]:
+    """A function that may take five seconds."""
+    with environment(tmp_path / "quick", udfs, timeout_s=5) as running:
+        yield running
+
+
+def ask(function: Environment, url: str, kind: str = "function_url", **headers: str) -> Answered:
+    return answer(function, event_of(kind, Asked("GET", url, headers)))
+
+
+def answer(function: Environment, event: Event) -> Answered:
+    outcome = function.invoke(event)
+    assert outcome.error == "", function.printed()
+    return answer_of(outcome.json())
+
+
+def problem(answered: Answered) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(answered.body)
+    assert found["status"] == answered.status
+    return found
+
+
+def until_noted(udfs: Path, text: str) -> None:
+    """Wait until the UDFs have noted `text`."""
+    notes = udfs.parent / "notes.txt"
+    patient_until = time.monotonic() + 30
+    while not notes.exists() or text not in notes.read_text():
+        assert time.monotonic() < patient_until
+        time.sleep(0.02)
+
+
+# What stays, and what does not.
+
+
+def test_an_instance_answers_all_its_requests_in_one_process(function: Environment) -> None:
+    pids = {ask(function, f"/udfs/pid.json?n={n}").body for n in range(3)}
+    assert function.process is not None
+    assert [json.loads(body) for body in pids] == [[{"pid": function.process.pid}]]
+    assert function.starts == 1
+
+
+def test_nothing_of_one_caller_is_visible_to_the_next(function: Environment) -> None:
+    for n in range(3):
+        assert json.loads(ask(function, f"/udfs/tables.json?n={n}").body) == [{"seen": 0}]
+
+
+def test_a_scheduled_event_keeps_an_instance_warm(function: Environment) -> None:
+    event = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
+    assert function.invoke(event).json() == {"warm": True}
+
+
+def test_an_event_that_is_no_request_is_an_error_that_says_so(function: Environment) -> None:
+    outcome = function.invoke({"Records": []})
+    assert outcome.error
+    assert "is no HTTP request; call the function through" in outcome.json()["errorMessage"]
+
+
+def test_a_crash_ends_its_own_call_only(udfs: Path, tmp_path: Path) -> None:
+    with environment(tmp_path / "crashing", udfs) as running:
+        crash = running.invoke(event_of("http_api", Asked("GET", "/udfs/crashes.json")))
+        assert crash.error == "Runtime.ExitError"
+        assert ask(running, "/udfs/pid.json").status == 200
+        assert running.starts == 2
+
+
+# Time.
+
+
+@pytest.mark.parametrize("kind", ["function_url", "load_balancer"])
+def test_a_call_is_answered_before_the_platform_ends_it(quick: Environment, kind: str) -> None:
+    ask(quick, "/udfs/pid.json")
+    answered = ask(quick, "/udfs/sleeps.json?seconds=20", kind)
+    assert answered.status == 504
+    told = problem(answered)
+    assert told["code"] == "deadline-reached"
+    assert "s that Lambda allows; try again, since a run may go on" in told["detail"]
+    assert ask(quick, "/udfs/pid.json").status == 200
+    assert quick.starts == 1
+
+
+def test_a_loop_that_never_yields_is_answered_and_then_stopped(
+    quick: Environment, udfs: Path
+) -> None:
+    ask(quick, "/udfs/pid.json")
+    assert problem(ask(quick, "/udfs/spins.json"))["code"] == "deadline-reached"
+    # Nobody asks again: what nobody waits for ends while the instance has something else to do.
+    ask(quick, "/udfs/sleeps.json?seconds=2")
+    until_noted(udfs, "spins ends")
+    assert quick.starts == 1
+
+
+def test_a_run_that_went_on_answers_who_tries_again(quick: Environment, udfs: Path) -> None:
+    ask(quick, "/udfs/pid.json")
+    url = "/udfs/sleeps.json?seconds=6"
+    assert ask(quick, url).status == 504
+    again = ask(quick, url)
+    assert again.status == 200
+    assert again.headers["x-webfoot-executions"] == "1"
+
+
+def test_code_that_holds_the_interpreter_is_answered_with_worker_processes(
+    udfs: Path, tmp_path: Path
+) -> None:
+    with environment(
+        tmp_path / "processes", udfs, timeout_s=6, WEBFOOT_RUNNER="processes", WEBFOOT_WORKERS="1"
+    ) as running:
+        assert ask(running, "/udfs/pid.json").status == 200
+        assert ask(running, "/udfs/never_yields.json").status == 504
+        assert running.starts == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "patience_s"),
+    [("http_api", "timeEpoch", 30), ("rest_api", "requestTimeEpoch", 29)],
+)
+def test_what_a_gateway_has_waited_already_counts(
+    function: Environment, kind: str, name: str, patience_s: float
+) -> None:
+    event = event_of(kind, Asked("GET", f"/udfs/sleeps.json?seconds=1{patience_s}"))
+    event["requestContext"][name] = int((time.time() - patience_s + 2) * 1000)
+    told = problem(answer(function, event))
+    assert told["code"] == "deadline-reached"
+    assert "API Gateway allows" in told["detail"]
+
+
+def test_a_duckdb_prompt_shows_what_ran_out_of_time(quick: Environment) -> None:
+    ask(quick, "/udfs/pid.json")
+    url = "/udfs/sleeps.parquet?seconds=21"
+    answered = ask(quick, url, **{"user-agent": "duckdb/v1.5.5(linux_amd64) cli"})
+    assert (answered.status, answered.headers["x-webfoot-status"]) == (200, "504")
+    assert b"no answer came within" in answered.body
+
+
+# Size.
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_result_that_the_platform_does_not_carry_is_413(function: Environment, kind: str) -> None:
+    answered = ask(function, "/udfs/noise.parquet?pieces=15000", kind)
+    assert answered.status == 413
+    told = problem(answered)
+    assert told["code"] == "result-too-large"
+    assert "ask for less (?_columns=…, ?_limit=…, a byte range)" in told["detail"]
+    carrier = "the load balancer" if kind == "load_balancer" else "Lambda"
+    assert f"and {carrier} carries at most" in told["detail"]
+    assert told["limit_bytes"] < 6_000_000
+
+
+def test_a_large_result_can_be_read_in_ranges(function: Environment) -> None:
+    url = "/udfs/noise.parquet?pieces=15000"
+    head = answer(function, event_of("function_url", Asked("HEAD", url)))
+    assert head.status == 200
+    whole, size = b"", 1
+    while len(whole) < size:
+        answered = ask(function, url, range=f"bytes={len(whole)}-{len(whole) + 3_999_999}")
+        assert answered.status == 206
+        size = int(answered.headers["content-range"].rpartition("/")[2])
+        whole += answered.body
+    assert whole[:4] == whole[-4:] == b"PAR1"
+
+
+def test_a_duckdb_prompt_shows_that_a_result_is_too_large(function: Environment) -> None:
+    url = "/udfs/noise.parquet?pieces=15000"
+    answered = ask(function, url, **{"user-agent": "duckdb/v1.5.5(linux_amd64) cli"})
+    assert (answered.status, answered.headers["x-webfoot-status"]) == (200, "413")
+    assert b"and Lambda carries at most" in answered.body
+
+
+def test_a_text_that_json_would_swell_is_sent_as_bytes(function: Environment) -> None:
+    event = event_of("function_url", Asked("GET", "/udfs/quotes.csv?rows=2000"))
+    outcome = function.invoke(event)
+    assert outcome.error == ""
+    assert len(outcome.body) < MOST_BYTES
+    assert len(answer_of(outcome.json()).body) > 4_000_000
+
+
+# The end.
+
+
+def test_sigterm_ends_an_idle_instance_in_order(udfs: Path, tmp_path: Path) -> None:
+    with environment(tmp_path / "idle", udfs) as running:
+        assert ask(running, "/udfs/pid.json").status == 200
+        staging = tmp_path / "idle" / "tmp" / "webfoot" / "staging"
+        assert len(list(staging.iterdir())) == 1
+        assert running.process is not None
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(10) == 0
+        assert list(staging.iterdir()) == []
+
+
+def test_sigterm_during_a_call_answers_it(udfs: Path, tmp_path: Path) -> None:
+    with environment(tmp_path / "busy", udfs) as running:
+        ask(running, "/healthz")
+        outcomes = []
+        event = event_of("http_api", Asked("GET", "/udfs/sleeps.json?seconds=33"))
+        calling = threading.Thread(target=lambda: outcomes.append(running.invoke(event)))
+        calling.start()
+        until_noted(udfs, "sleeps begins 33")
+        assert running.process is not None
+        running.process.send_signal(signal.SIGTERM)
+        calling.join(20)
+        (outcome,) = outcomes
+        assert outcome.error == ""
+        assert problem(answer_of(outcome.json()))["code"] == "run-cancelled"
+        assert running.process.wait(10) == 0
+
+
+# The disk.
+
+
+def test_a_function_writes_nowhere_but_in_its_temporary_folder(udfs: Path, tmp_path: Path) -> None:
+    before = sorted(path for path in udfs.rglob("*") if path.name != "__pycache__")
+    with environment(tmp_path / "disk", udfs) as running:
+        assert ask(running, "/udfs/pid.json").status == 200
+        assert ask(running, "/udfs/tables.parquet").status == 200
+        found = {path.name for path in (tmp_path / "disk").iterdir()}
+    assert found == {"tmp", "task", "function.log"}
+    assert sorted(path for path in udfs.rglob("*") if path.name != "__pycache__") == before
