@@ -382,7 +382,7 @@ class DataEndpoint:
         policy that a bucket cannot state.
         """
         here = "x-api-key" in request.headers or view.extension == "html"
-        if here or shown.size < self._settings.redirect:
+        if here or shown.size < min(self._settings.redirect, request.limits.most_bytes):
             return None
         media_type = MEDIA_TYPES[view.extension]
         return await self._store.link(shown, media_type, "gzip" if view.gzip else "")
