@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # How long a writer waits for another process' to end, which takes microseconds.
 _BUSY_S = 5.0
+_RETRY_S = 0.01
+# The part of SQLite's error codes that says what is wrong; the rest says where.
+_PRIMARY = 0xFF
 _SETTINGS = (
     "PRAGMA auto_vacuum = incremental",
     "PRAGMA journal_mode = wal",
@@ -81,6 +85,22 @@ class SqliteFile:
 
 
 def _open(path: Path, schema: str) -> sqlite3.Connection:
+    """Open the file; wait for others who do so.
+
+    SQLite waits for them by itself, but not when the first of them changes how the file is written.
+    """
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            return _connect(path, schema)
+        except sqlite3.OperationalError as error:
+            busy = getattr(error, "sqlite_errorcode", 0) & _PRIMARY == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise
+        time.sleep(_RETRY_S)
+
+
+def _connect(path: Path, schema: str) -> sqlite3.Connection:
     before_boot = path.exists() and path.stat().st_mtime < psutil.boot_time()
     connection = sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
