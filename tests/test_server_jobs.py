@@ -351,3 +351,18 @@ def test_servers_that_share_a_store_share_their_jobs(tmp_path: Path) -> None:
             there.delete(f"/jobs/{job['id']}")
             state(there, f"/jobs/{job['id']}", "cancelled")
             assert one.executions("shared") == 1
+
+
+def test_a_spreadsheet_is_given_an_old_result_before_it_is_told_to_come_back(
+    tmp_path: Path,
+) -> None:
+    text = UDFS.replace("@udf\ndef gated", '@udf(cache="1s", stale="1h")\ndef gated')
+    folder = write_udfs(tmp_path, jobs=text)
+    with serve(folder, environment={**os.environ, **HOLD}) as server:
+        path = f"{server.url}/udfs/gated.csv?name=old&_for=sheets"
+        open_gate(server, "old")
+        eventually(lambda: httpx.get(path).text.split() == ["n", "1"])
+        (tmp_path / "gate-old").unlink()
+        eventually(lambda: httpx.get(path).headers.get("x-webfoot-stale"))
+        assert httpx.get(path).text.split() == ["n", "1"]
+        open_gate(server, "old")

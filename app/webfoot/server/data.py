@@ -57,7 +57,7 @@ from webfoot.server.requests import (
     wants_mark,
     wants_rerun,
 )
-from webfoot.server.stand_ins import StandIns
+from webfoot.server.stand_ins import SOON_S, StandIns
 from webfoot.server.stored import REFUSALS, decide_on, etag_of, length_headers, refusal
 from webfoot.server.transfer import (
     ClientGone,
@@ -148,7 +148,8 @@ class DataEndpoint:
         self._store = store
         self._holding = holding
         self._settings = settings
-        self._stand_ins = StandIns(engine)
+        # Before the request is sent on, or its reader told to come back.
+        self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
         self._understood: dict[tuple[str, str, bytes], _Asked] = {}
         self._understood_by: Registry | None = None
         self._headers_of: OrderedDict[tuple[str, str, bool, str], Headers] = OrderedDict()

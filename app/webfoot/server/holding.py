@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Those of Webfoot's own parameters that are the call's, which a job has already.
 _NOT_THE_VIEWS = frozenset({"_hop", *FANOUT_OPTIONS})
+# How long a spreadsheet waits: by then an old result has stood in for a new one, if it may.
+_SHEET_S = SOON_S + 1.0
 # When a spreadsheet is to ask again, in seconds.
 _COME_BACK_S = 20
 
@@ -107,4 +109,4 @@ class Holding:
         return Reply(HTTPStatus.SEE_OTHER, [*headers, *COMMON_HEADERS], b"")
 
     def _seconds(self, request: Request) -> float:
-        return min(self._hold_s, SOON_S if wants_inline_errors(request) else math.inf)
+        return min(self._hold_s, _SHEET_S if wants_inline_errors(request) else math.inf)
