@@ -30,7 +30,7 @@ SettingsError (ValueError)   a setting has a value that it cannot have; raised a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from webfoot.quantities import shorten
 
@@ -54,7 +54,7 @@ class Error(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Webfoot failed"
-    # Attributes beyond `detail` that travel with the error.
+    # Attributes beyond `detail` that travel with the error: arguments of the class by those names.
     fields: ClassVar[tuple[str, ...]] = ()
 
     classes: ClassVar[dict[str, type[Error]]] = {}
@@ -90,15 +90,12 @@ class Error(Exception):
         extra = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return problem | extra
 
-    @classmethod
-    def _from_fields(cls, detail: str, _fields: Mapping[str, Any]) -> Self:
-        return cls(detail)
-
     @staticmethod
     def from_problem(problem: Mapping[str, Any]) -> Error:
         """Rebuild the error that `problem` came from, as its own class."""
         cls = Error.classes.get(str(problem.get("code")), Error)
-        error = cls._from_fields(str(problem.get("detail", "")), problem)
+        given = {name: problem[name] for name in cls.fields if name in problem}
+        error = cls(str(problem.get("detail", "")), **given)
         error.udf, error.run = problem.get("udf"), problem.get("run")
         error.traceback = problem.get("traceback")
         return error
@@ -140,10 +137,6 @@ class InvalidParameters(Error):
         super().__init__(detail)
         self.errors = [dict(error) for error in errors]
 
-    @classmethod
-    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
-        return cls(detail, errors=fields.get("errors", ()))
-
 
 class JobNotFound(Error):
     """There is no job of that id, or it ended too long ago."""
@@ -184,10 +177,6 @@ class ServerBusy(Error):
         super().__init__(detail)
         self.retry_after_s = retry_after_s
 
-    @classmethod
-    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
-        return cls(detail, retry_after_s=fields.get("retry_after_s", 1))
-
 
 class StorageFull(Error):
     """The disk of the store is full."""
@@ -210,10 +199,6 @@ class ResultTooLarge(Error):
         super().__init__(detail)
         self.limit_bytes = limit_bytes
 
-    @classmethod
-    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
-        return cls(detail, limit_bytes=fields.get("limit_bytes", 0))
-
 
 class DeadlineReached(Error):
     """The platform before the server waits no longer for an answer; a run may go on.
@@ -229,10 +214,6 @@ class DeadlineReached(Error):
     def __init__(self, detail: str, *, limit_s: float = 0) -> None:
         super().__init__(detail)
         self.limit_s = limit_s
-
-    @classmethod
-    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
-        return cls(detail, limit_s=fields.get("limit_s", 0))
 
 
 class Unreachable(Error):
@@ -274,10 +255,6 @@ class MemoryExceeded(RunError):
         super().__init__(detail)
         self.limit_bytes = limit_bytes
 
-    @classmethod
-    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
-        return cls(detail, limit_bytes=fields.get("limit_bytes", 0))
-
 
 class UdfCrashed(RunError):
     """The UDF took its process down."""
@@ -300,10 +277,6 @@ class FanoutFailed(RunError):
     def __init__(self, detail: str, *, failures: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(detail)
         self.failures = [dict(failure) for failure in failures]
-
-    @classmethod
-    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
-        return cls(detail, failures=fields.get("failures", ()))
 
 
 class FanoutLimit(RunError):
@@ -332,10 +305,6 @@ class UdfTimeout(RunError):
     def __init__(self, detail: str, *, timeout_s: float = 0) -> None:
         super().__init__(detail)
         self.timeout_s = timeout_s
-
-    @classmethod
-    def _from_fields(cls, detail: str, fields: Mapping[str, Any]) -> Self:
-        return cls(detail, timeout_s=fields.get("timeout_s", 0))
 
 
 def input_failed(index: int, given: Mapping[str, Any], error: Error, *, among: int) -> Error:

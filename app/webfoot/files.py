@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import zlib
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether it says that there is no room: on the disk, or for this user."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class HashedFile:

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from webfoot.errors import Conflict, Error, RunCancelled, ServerBusy, UdfTimeout
+from webfoot.errors import Conflict, Error, JobNotFound, RunCancelled, ServerBusy, UdfTimeout
 from webfoot.results import Call, Fanout, Result, from_json, to_json
 from webfoot.sqlite import SqliteFile
 from webfoot.store.locks import try_lock
@@ -170,7 +170,7 @@ class Jobs:
 
     def resume(self) -> None:
         """Take over the jobs of servers that died."""
-        for owner in {owner for (owner,) in self._file.run("SELECT owner FROM jobs")}:
+        for (owner,) in self._file.run("SELECT DISTINCT owner FROM jobs"):
             if owner == self._owner or self._lives(owner):
                 continue
             self._file.run(
@@ -253,6 +253,17 @@ class Jobs:
             for (record,) in self._file.run("SELECT record FROM jobs WHERE id = ?", id):
                 return _read(record)
         return None
+
+    def get(self, id: str) -> Job:  # noqa: A002  # it is one
+        """The job of that id.
+
+        Raises:
+            JobNotFound: If there is none.
+        """
+        job = self.find(id)
+        if job is None:
+            raise JobNotFound(f"there is no job {id!r}, or it ended too long ago")
+        return job
 
     async def wait(self, job: Job, seconds: float) -> Job:
         """The job when it has ended, or after so many seconds."""

@@ -161,7 +161,8 @@ def _read_encryption(text: str) -> S3Encryption:
     return S3Encryption(kind, key)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many of the machine's processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -200,7 +201,7 @@ class Settings:
     runner: Literal["processes", "inline"] = _setting(
         "processes", _read_runner, "Where UDFs run: `processes`, or `inline` to debug one."
     )
-    workers: int = _setting(_cores(), _read_count, "How many UDFs run at once.")
+    workers: int = _setting(cores(), _read_count, "How many UDFs run at once.")
     queue: int = _setting(256, _read_count, "How many calls may wait before the answer is 503.")
     calls: int = _setting(
         100_000, _read_count, "How many calls one request may lead to, through all that it calls."

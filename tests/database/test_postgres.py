@@ -26,17 +26,23 @@ pytestmark = pytest.mark.slow
 PASSWORD = "pa'ss wörd%:/@\\"
 
 
+def writing(server: Postgres) -> duckdb.DuckDBPyConnection:
+    """A DuckDB of nobody's, in which the database is `w`, to be written to."""
+    con = duckdb.connect()
+    Extensions.from_environment().load(con, "postgres")
+    con.execute(
+        "CREATE SECRET (TYPE postgres, HOST '127.0.0.1', PORT ?, USER ?, PASSWORD ?,"
+        " DATABASE 'postgres')",
+        [str(server.port), server.user, PASSWORD],
+    )
+    con.execute("ATTACH '' AS w (TYPE postgres)")
+    return con
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     with postgres(tmp_path_factory.mktemp("postgres"), PASSWORD) as running:
-        con = duckdb.connect()
-        Extensions.from_environment().load(con, "postgres")
-        con.execute(
-            "CREATE SECRET (TYPE postgres, HOST '127.0.0.1', PORT ?, USER ?, PASSWORD ?,"
-            " DATABASE 'postgres')",
-            [str(running.port), running.user, PASSWORD],
-        )
-        con.execute("ATTACH '' AS w (TYPE postgres)")
+        con = writing(running)
         con.execute(
             "CREATE TABLE w.stations AS SELECT n AS id, 'name ' || n AS name FROM range(1000) t(n)"
         )
@@ -152,14 +158,7 @@ def test_a_step_that_has_failed_runs_again_when_it_is_used_again(
 def test_a_rotated_password_is_used_by_the_next_statement(
     configured: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    con = duckdb.connect()
-    Extensions.from_environment().load(con, "postgres")
-    con.execute(
-        "CREATE SECRET (TYPE postgres, HOST '127.0.0.1', PORT ?, USER ?, PASSWORD ?,"
-        " DATABASE 'postgres')",
-        [str(configured.port), configured.user, PASSWORD],
-    )
-    con.execute("ATTACH '' AS w (TYPE postgres)")
+    con = writing(configured)
     con.execute("CALL postgres_execute('w', 'DROP ROLE IF EXISTS rotated')")
     con.execute("CALL postgres_execute('w', 'CREATE ROLE rotated LOGIN PASSWORD ''new''')")
     con.execute("CALL postgres_execute('w', 'GRANT pg_read_all_data TO rotated')")

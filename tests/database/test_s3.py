@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import boto3
 import duckdb
 import pytest
-from moto.server import ThreadedMotoServer
+from tests.s3_server import moto_server
 
 import webfoot
 
@@ -26,11 +26,8 @@ RCLONE = Path(sys.executable).parent / "rclone"
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as server:
+        yield server.endpoint
 
 
 def use(monkeypatch: pytest.MonkeyPatch, address: str, key: str, secret: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tests.s3_server import moto_server
 
 from webfoot.database.secrets import (
     EnvironmentSecrets,
@@ -81,11 +82,8 @@ def test_the_first_place_wins_and_a_missing_one_names_them_all(tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as server:
+        yield server.endpoint
 
 
 @pytest.fixture

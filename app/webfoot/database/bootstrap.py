@@ -69,9 +69,7 @@ class Step:
     def is_used_by(self, sql: str, values: Sequence[object]) -> bool:
         """Whether a statement with these parameters names what the step provides."""
         beginnings = tuple(path.lower() for path in self.paths)
-        if any(
-            text.lower().startswith(beginnings) for text in islice(_texts(values), _MOST_VALUES)
-        ):
+        if any(text.lower().startswith(beginnings) for text in _some(values)):
             return True
         return statements.names(sql, beginnings, {name.lower() for name in self.catalogs})
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from webfoot.settings import cores
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -42,7 +44,7 @@ def limits(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) 
         root: Where `/proc` and `/sys` are.
     """
     memory = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    processors = [float(_processors())]
+    processors = [float(cores())]
     lambda_mib = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
     if lambda_mib.isascii() and lambda_mib.isdigit():
         memory.append(int(lambda_mib) << 20)
@@ -59,10 +61,6 @@ def limits(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) 
             processors.append(quota[0] / quota[1])
     least = min(number for number in memory if 0 < number < _NO_LIMIT)
     return Limits(int(least * _SHARE), max(1, math.floor(min(processors))))
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _groups(root: Path) -> Iterator[Path]:

@@ -30,6 +30,7 @@ from webfoot.errors import (
     UdfNotFound,
     UdfUnavailable,
 )
+from webfoot.files import is_disk_full
 from webfoot.formats import write_view
 from webfoot.quantities import write_size
 from webfoot.registry import author_traceback
@@ -174,7 +175,7 @@ def _returns(udf: Udf) -> object:
 def _as_error(error: BaseException, job: Job) -> Error:
     if isinstance(error, Error):
         known = _from_below(error) if isinstance(job, UdfJob) else error
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    elif isinstance(error, OSError) and is_disk_full(error):
         known = StorageFull(f"the disk is full: {_cut(str(error))}")
     elif os.strerror(errno.ENOSPC) in _text(error):  # DuckDB's errors have no number.
         known = StorageFull(f"the disk is full: {_cut(_text(error))}")

@@ -29,6 +29,7 @@ from webfoot.errors import (
     UdfNotFound,
     UnsupportedFormat,
 )
+from webfoot.jobs import Job
 from webfoot.results import is_whole
 from webfoot.server.conditions import http_date, read_range
 from webfoot.server.fanouts import (
@@ -76,7 +77,6 @@ if TYPE_CHECKING:
 
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
-    from webfoot.jobs import Job
     from webfoot.registry import Registry
     from webfoot.results import Question, Result
     from webfoot.server.holding import Holding
@@ -116,12 +116,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a request asks for, understood; the job, if its result is asked for."""
+    """What a request asks for, understood: a call's result, or a job's."""
 
     udf: Udf
-    call: Question
+    call: Question | Job
     view: View
-    job: Job | None = None
 
 
 @dataclass(frozen=True)
@@ -251,7 +250,7 @@ class DataEndpoint:
         if others:
             raise InvalidParameters(f"{others[0][0]}: a job has its parameters already")
         udf = self._engine.registry.find(job.udf)
-        return _Asked(udf, job.question(udf), read_view(request.extension, own), job)
+        return _Asked(udf, job, read_view(request.extension, own))
 
     async def _head(self, request: Request) -> Reply:
         try:
@@ -288,8 +287,8 @@ class DataEndpoint:
         self, asked: _Asked, headers: Mapping[str, str]
     ) -> tuple[Result, Result, View] | None:
         """What a GET would be answered with now, if that is sure: the result, and a view of it."""
-        if asked.job is not None:
-            result = asked.job.result
+        if isinstance(asked.call, Job):
+            result = asked.call.result
             if (
                 result is None
                 or not asked.view.canonical
@@ -352,8 +351,8 @@ class DataEndpoint:
 
     async def _obtain(self, request: Request, asked: _Asked, receive: Receive) -> _Obtained | Reply:
         """The result, stored or made; or where to wait for it."""
-        if asked.job is not None:
-            job = await unless_gone(receive, self._holding.wait(asked.job, request))
+        if isinstance(asked.call, Job):
+            job = await unless_gone(receive, self._holding.wait(asked.call, request))
             if not job.over:
                 return self._holding.send_on(job, request)
             return _Obtained(await self._holding.result_of(job))
@@ -425,7 +424,7 @@ class DataEndpoint:
         return headers
 
     def _cache_control(self, asked: _Asked, result: Result, most_s: float) -> tuple[bytes, bytes]:
-        if asked.job is not None and math.isinf(most_s):
+        if isinstance(asked.call, Job) and math.isinf(most_s):
             return (b"cache-control", b"public, max-age=31536000, immutable")
         lifetime = self._engine.lifetime(asked.udf)
         if lifetime == 0:

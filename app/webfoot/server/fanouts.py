@@ -124,10 +124,7 @@ def from_records(
 
 
 def _read_body(media_type: str, body: bytes) -> Sequence[Mapping[str, Any]]:
-    if len(body) > MOST_BODY_BYTES:
-        raise InvalidParameters(
-            f"the body has more than {MOST_BODY_BYTES} bytes; send the inputs in parts"
-        )
+    _refuse_large(body)
     if media_type in (_bare(MEDIA_TYPES["parquet"]), _bare(MEDIA_TYPES["arrow"])):
         from webfoot.tables.records import read_records  # noqa: PLC0415  # 200 ms: pyarrow
 
@@ -135,19 +132,37 @@ def _read_body(media_type: str, body: bytes) -> Sequence[Mapping[str, Any]]:
             return read_records(body, MOST_INPUTS)
         except ValueError as error:
             raise InvalidParameters(f"the body cannot be read: {error}") from None
-    try:
-        records = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidParameters(
-            f"the body is not JSON ({error}); send a list of objects, such as"
-            ' [{"month": 1}, {"month": 2}]'
-        ) from None
+    records = read_json(body, 'a list of objects, such as [{"month": 1}, {"month": 2}]')
     if not isinstance(records, list) or not all(isinstance(item, dict) for item in records):
         raise InvalidParameters(
             'the body must be a list of objects, such as [{"month": 1}, {"month": 2}], got'
             f" {json.dumps(records)[:100]}"
         )
     return records
+
+
+def read_json(body: bytes, wanted: str) -> Any:
+    """What a body of JSON has.
+
+    Args:
+        body: The body.
+        wanted: What it should be, for the message.
+
+    Raises:
+        InvalidParameters: If it is no JSON, or too much of it.
+    """
+    _refuse_large(body)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameters(f"the body is not JSON ({error}); send {wanted}") from None
+
+
+def _refuse_large(body: bytes) -> None:
+    if len(body) > MOST_BODY_BYTES:
+        raise InvalidParameters(
+            f"the body has more than {MOST_BODY_BYTES} bytes; send the inputs in parts"
+        )
 
 
 def accepted_extension(accept: str) -> str:

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
-from webfoot.errors import Error, JobNotFound, ResultGone, StillRunning
+from webfoot.errors import Error, ResultGone, StillRunning
 from webfoot.jobs import BACK_S
 from webfoot.server.fanouts import FANOUT_OPTIONS, accepted_extension
 from webfoot.server.problems import COMMON_HEADERS, Reply
@@ -58,10 +58,7 @@ class Holding:
         Raises:
             JobNotFound: If there is none.
         """
-        found = self._jobs.find(job)
-        if found is None:
-            raise JobNotFound(f"there is no job {job!r}, or it ended too long ago")
-        return found
+        return self._jobs.get(job)
 
     async def wait(self, job: Job, request: Request) -> Job:
         """The job when it has ended, or when the request has waited long enough."""

@@ -5,7 +5,6 @@ A job's result, `/jobs/{id}.parquet`, is answered where all results are: see `we
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from webfoot.errors import InvalidParameters, JobNotFound
+from webfoot.errors import InvalidParameters
 from webfoot.results import Refused
 from webfoot.server.address import base_url_of
-from webfoot.server.fanouts import MOST_BODY_BYTES, from_records
+from webfoot.server.fanouts import MOST_BODY_BYTES, from_records, read_json
+from webfoot.server.transfer import read_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,18 +46,18 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
             raise InvalidParameters(
                 f"an Idempotency-Key has 1 to {_MOST_KEY} characters, this one has {len(once)}"
             )
-        body = await request.body()
+        body = await read_body(request.receive, MOST_BODY_BYTES)
         question = await run_in_threadpool(_read, engine, body)
         job = jobs.submit(question, once=None if once is None else f"client {once}")
         return await _tell(job, request, HTTPStatus.ACCEPTED)
 
     @router.api_route("/jobs/{id}", methods=["GET", "HEAD"])
     async def show(id: str, request: Request) -> Response:  # noqa: A002  # the path's name for it
-        return await _tell(_find(jobs, id), request, HTTPStatus.OK)
+        return await _tell(jobs.get(id), request, HTTPStatus.OK)
 
     @router.delete("/jobs/{id}")
     async def cancel(id: str, request: Request) -> Response:  # noqa: A002  # likewise
-        job = _find(jobs, id)
+        job = jobs.get(id)
         jobs.cancel(job)
         return await _tell(await jobs.wait(job, _STOPPING_S), request, HTTPStatus.OK)
 
@@ -74,13 +74,6 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
         return JSONResponse(told, status, headers)
 
     return router
-
-
-def _find(jobs: Jobs, id: str) -> Job:  # noqa: A002  # it is one
-    job = jobs.find(id)
-    if job is None:
-        raise JobNotFound(f"there is no job {id!r}, or it ended too long ago")
-    return job
 
 
 def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
@@ -125,14 +118,7 @@ def _read(engine: Engine, body: bytes) -> Question:
 
 
 def _read_object(body: bytes) -> Mapping[str, Any]:
-    if len(body) > MOST_BODY_BYTES:
-        raise InvalidParameters(
-            f"the body has more than {MOST_BODY_BYTES} bytes; send the inputs in parts"
-        )
-    try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InvalidParameters(f"the body is not JSON ({error}); send {_EXAMPLE}") from None
+    asked = read_json(body, _EXAMPLE)
     if not isinstance(asked, dict):
         raise InvalidParameters(f"the body must be an object such as {_EXAMPLE}")
     for name in asked:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import psutil
 
 from webfoot.errors import Error, SettingsError, StorageFull
+from webfoot.files import is_disk_full
 from webfoot.results import Failure, Known, Result, from_json, to_json
 from webfoot.sqlite import SqliteFile
 from webfoot.store.blobs import BlobMemory, FileBlob, MemoryBlob
@@ -51,7 +51,6 @@ _FORGET_S = 600
 _ROWS_A_LOOK = 1_000
 # Other servers fill the store too: its size is taken anew after each tenth that this one adds.
 _RECOUNT_SHARE = 0.1
-_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 _PUBLISH = "INSERT OR REPLACE INTO known (key, result, written) VALUES (?, ?, ?)"
 _REMEMBER = """
 INSERT INTO known (key, failure, written) VALUES (?, ?, ?)
@@ -376,7 +375,7 @@ def _errors_of_the_store() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL_ERRORS:
+        if is_disk_full(error):
             raise StorageFull(
                 "the store's disk is full; free some space, or set a smaller store"
             ) from error

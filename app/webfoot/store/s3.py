@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from webfoot.errors import Error, ServerBusy, SettingsError, StorageFull
+from webfoot.files import is_disk_full
 from webfoot.results import Failure, Known, Result, from_json, to_json
 from webfoot.store import Link
 from webfoot.store.blobs import BlobMemory, FileBlob, MemoryBlob
@@ -61,7 +62,6 @@ _LINK_S = 3_600.0
 _RANGE_PAUSE_S = 30.0
 _SHARE_USE_EACH_S = 5.0
 _ADDING_ATTEMPTS = 5
-_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -368,7 +368,7 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL_ERRORS:
+        if is_disk_full(error):
             raise StorageFull(
                 "the disk for temporary files is full; free some space, or set a smaller store"
             ) from error
