@@ -49,16 +49,21 @@ UDFS = """
 class FakeRunner:
     """Writes a text with the number of the run; `go` holds runs back, `error` fails them."""
 
+    calls_at_once: int = 4
     runs: int = 0
     cancelled: int = 0
     error: BaseException | None = None
     text: str = "run {}"
+    # What another process has written, if this one is not to run.
+    draft: Draft | None = None
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.go.set()
 
     async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:  # noqa: ARG002  # it is silent
+        if self.draft is not None:
+            return self.draft
         self.runs += 1
         number = self.runs
         try:

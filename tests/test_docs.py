@@ -142,7 +142,7 @@ def test_every_setting_that_people_type_is_an_option_of_serve() -> None:
     for_sessions = {"temp", "extensions", "extension_downloads", "secrets"}
     for_buckets = {"redirect", "s3_encryption", "s3_endpoint", "s3_region", "s3_url_style"}
     left = {item.name for item in fields(Settings)} - options
-    assert left == {"duckdb_errors"} | for_sessions | for_buckets
+    assert left == {"duckdb_errors", "invocations"} | for_sessions | for_buckets
 
 
 def test_every_command_is_in_the_readme() -> None:

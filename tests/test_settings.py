@@ -22,6 +22,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "store_size": ("1.5GB", 1_500_000_000),
     "s3_endpoint": ("http://localhost:9000/", "http://localhost:9000"),
     "s3_region": ("eu-west-1", "eu-west-1"),
+    "invocations": ("0", 0),
     "s3_url_style": ("path", "path"),
     "s3_encryption": ("aws:kms/key", S3Encryption("aws:kms", "key")),
     "redirect": ("1MB", 1_000_000),

@@ -44,8 +44,8 @@ ISLANDS = {
 # Where a library may be imported; to a type checker, what tables come as may be named anywhere.
 HOMES = {
     "aws_lambda_powertools": {"database.secrets"},
-    "boto3": {"store"},
-    "botocore": {"store"},
+    "boto3": {"aws.invoking", "store"},
+    "botocore": {"aws.invoking", "store"},
     "click": {"cli", "conformance"},
     "docstring_parser": {"docstrings"},
     "duckdb": {"database", "querying"},

@@ -19,6 +19,7 @@ from webfoot.store.local import LocalStore
 from webfoot.store.s3 import S3Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from webfoot.registry import Registry
@@ -71,8 +72,29 @@ class Parts:
         self.store.close()
 
 
-def assemble(settings: Settings) -> Parts:
+def make_runner(settings: Settings, temp: Path) -> Runner:
+    """The runner that the settings name.
+
+    Args:
+        settings: How many runs at once, and more.
+        temp: Where runs may put temporary files.
+    """
+    # One of the two is needed, and each takes long to import for a start on Lambda.
+    if settings.runner == "inline":
+        from webfoot.runners.inline import InlineRunner  # noqa: PLC0415
+
+        return InlineRunner(settings.workers, settings.queue, temp)
+    from webfoot.runners.processes import ProcessRunner  # noqa: PLC0415
+
+    return ProcessRunner(settings.workers, settings.queue, temp)
+
+
+def assemble(settings: Settings, runner: Callable[[Settings, Path], Runner] = make_runner) -> Parts:
     """Load the folder and make its engine.
+
+    Args:
+        settings: How it behaves.
+        runner: Makes the runner; see `make_runner`.
 
     Raises:
         OSError: If the folder cannot be read.
@@ -81,8 +103,8 @@ def assemble(settings: Settings) -> Parts:
     loaded = load_folder(settings)
     store, records = _open_store(settings)
     # In the store's staging area, whatever is left in it goes with this server.
-    runner = _make_runner(settings, store.stage("workers", "temp"))
-    engine = Engine(loaded, store, runner, Runs(records / "runs"), settings)
+    made = runner(settings, store.stage("workers", "temp"))
+    engine = Engine(loaded, store, made, Runs(records / "runs"), settings)
     return Parts(engine, store, records, settings)
 
 
@@ -112,14 +134,3 @@ def _tell(loaded: Registry) -> None:
     for problem in loaded.problems:
         _log.error("%s: %s\n%s", problem.file, problem.message, problem.traceback)
     _log.info("saved and live: %s", ", ".join(loaded) or "no UDF")
-
-
-def _make_runner(settings: Settings, temp: Path) -> Runner:
-    # One of the two is needed, and each takes long to import for a start on Lambda.
-    if settings.runner == "inline":
-        from webfoot.runners.inline import InlineRunner  # noqa: PLC0415
-
-        return InlineRunner(settings.workers, settings.queue, temp)
-    from webfoot.runners.processes import ProcessRunner  # noqa: PLC0415
-
-    return ProcessRunner(settings.workers, settings.queue, temp)

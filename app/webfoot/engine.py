@@ -34,9 +34,9 @@ from webfoot.fanout import (
     collect,
     make_fanout,
 )
-from webfoot.lineage import new_lineage
+from webfoot.lineage import lineage_of, new_lineage
 from webfoot.results import Call, Failure, Fanout, Result
-from webfoot.runners import Answered
+from webfoot.runners import Answered, Descent
 from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
 from webfoot.runs import Run
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
-    from webfoot.results import Known, Question
+    from webfoot.results import Draft, Known, Question
     from webfoot.runners import Runner
     from webfoot.runners.jobs import Job
     from webfoot.runs import Runs
@@ -255,6 +255,32 @@ class Engine:
                 # That was the limit of who had asked first: this one has its own.
                 result = await self._join(flight, make, linger_s)
         return Answer(result, ran=True, waited_s=time.time() - began)
+
+    async def run_for(self, job: UdfJob, descent: Descent) -> tuple[Draft, int]:
+        """Make a run that an engine in another process has claimed, and will publish.
+
+        Args:
+            job: What runs.
+            descent: Its place.
+
+        Returns:
+            What it has written, which the store has; and how many calls it has led to.
+
+        Raises:
+            Error: Why there is nothing.
+        """
+        lineage = lineage_of(descent, self.registry, self._settings.depth)
+        staged = self._store.stage(descent.run, "parquet")
+        calls = _RunCalls(self, lineage, descent.path[-1], descent.run)
+        try:
+            with self._circles.known(descent.path):
+                log = self.runs.log_path(descent.run)
+                draft = await self._runner.run(job, staged, log, calls)
+            if not draft.stored:
+                await self._store.put(draft, "parquet", staged)
+        finally:
+            _remove(staged)
+        return replace(draft, stored=True), lineage.budget.spent
 
     def root(self, timeout_s: float) -> Lineage:
         """The lineage of what nobody has led to.
@@ -497,7 +523,7 @@ class Engine:
             except Error as error:
                 return error
 
-        busy = WAITING_AT_ONCE if udf.options.waits else self._settings.workers + 2
+        busy = WAITING_AT_ONCE if udf.options.waits else self._runner.calls_at_once
         async with aclosing(as_completed(ask, len(distinct), busy)) as completed:
             async for which, answer in completed:
                 for number in places[distinct[which]]:
@@ -554,7 +580,7 @@ class Engine:
                 before=await self._replaced(before.result, draft.etag, now),
                 failed=draft.failed,
             )
-            await self._store.publish(result, staged)
+            await self._store.publish(result, None if draft.stored else staged)
         except Error as error:
             _remove(staged)
             await self._fail(error, run, key, executions)
@@ -602,11 +628,27 @@ class _RunCalls:
     """
 
     def __init__(self, engine: Engine, lineage: Lineage, key: str, run: str) -> None:
-        self.depth = lineage.depth
         self._engine = engine
         self._lineage = lineage
         self._key = key
         self._run = run
+
+    @property
+    def descent(self) -> Descent:
+        """The run's place."""
+        lineage = self._lineage
+        return Descent(
+            run=self._run,
+            trace=lineage.trace,
+            depth=lineage.depth,
+            path=(*lineage.path, self._key),
+            calls=lineage.budget.left,
+            timeout_s=lineage.timeout_s,
+        )
+
+    def made_elsewhere(self, calls: int) -> None:
+        """Count them."""
+        self._lineage.budget.count(calls)
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
         """Ask the engine."""

@@ -10,6 +10,7 @@ from webfoot.errors import FanoutLimit
 
 if TYPE_CHECKING:
     from webfoot.registry import Registry
+    from webfoot.runners import Descent
 
 
 class Budget:
@@ -20,7 +21,12 @@ class Budget:
     """
 
     def __init__(self, calls: int) -> None:
-        self._most = self._left = calls
+        self._most = self.left = calls
+
+    @property
+    def spent(self) -> int:
+        """How many have been made."""
+        return self._most - self.left
 
     def take(self, calls: int) -> None:
         """Spend some.
@@ -28,13 +34,16 @@ class Budget:
         Raises:
             FanoutLimit: If that is more than is left.
         """
-        if calls > self._left:
-            spent = self._most - self._left
+        if calls > self.left:
             raise FanoutLimit(
-                f"{calls} more calls after {spent} would be more than one request may lead to,"
+                f"{calls} more calls after {self.spent} would be more than one request may lead to,"
                 f" which is {self._most}; make fewer, or raise WEBFOOT_CALLS"
             )
-        self._left -= calls
+        self.left -= calls
+
+    def count(self, calls: int) -> None:
+        """Note that so many were made elsewhere, where nobody could ask."""
+        self.left = max(0, self.left - calls)
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Lineage:
         timeout_s: How long each run may take if its UDF does not say, in seconds.
         depth: How deep this one is; 0 for the request's own.
         parent: The run that makes it.
-        key: The key of the call, or the fan-out, that makes it.
+        path: The keys of the calls, and the fan-outs, that it is below; the nearest last.
     """
 
     trace: str
@@ -62,7 +71,12 @@ class Lineage:
     timeout_s: float
     depth: int = 0
     parent: str | None = None
-    key: str | None = None
+    path: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str | None:
+        """The key of what makes it; None if a request does."""
+        return self.path[-1] if self.path else None
 
     def below(self, key: str, run: str | None = None) -> Lineage:
         """The place of calls that the call `key` makes, in the run `run` if it is one.
@@ -75,7 +89,8 @@ class Lineage:
                 f"UDFs call UDFs more than {self.most_depth} deep, which looks like a recursion"
                 " without an end; make it end, or raise WEBFOOT_DEPTH"
             )
-        return replace(self, depth=self.depth + 1, parent=run or self.parent, key=key)
+        path = (*self.path, key)
+        return replace(self, depth=self.depth + 1, parent=run or self.parent, path=path)
 
 
 def new_lineage(registry: Registry, calls: int, depth: int, timeout_s: float) -> Lineage:
@@ -88,3 +103,22 @@ def new_lineage(registry: Registry, calls: int, depth: int, timeout_s: float) ->
         timeout_s: How long each run may take if its UDF does not say, in seconds.
     """
     return Lineage(secrets.token_hex(16), Budget(calls), registry, depth, timeout_s)
+
+
+def lineage_of(descent: Descent, registry: Registry, depth: int) -> Lineage:
+    """The lineage of a run that another process has handed over.
+
+    Args:
+        descent: What that process tells of it.
+        registry: The UDFs that it may lead to.
+        depth: How deep calls may go.
+    """
+    return Lineage(
+        trace=descent.trace,
+        budget=Budget(descent.calls),
+        registry=registry,
+        most_depth=depth,
+        timeout_s=descent.timeout_s,
+        depth=descent.depth,
+        path=descent.path[:-1],
+    )

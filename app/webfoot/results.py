@@ -31,6 +31,7 @@ class Draft:
         columns: Its schema.
         seconds: How long the run took.
         failed: How many inputs of a fan-out failed.
+        stored: Whether the store has its bytes already, because another machine wrote them.
     """
 
     etag: str
@@ -39,6 +40,7 @@ class Draft:
     columns: tuple[Column, ...]
     seconds: float = 0.0
     failed: int = 0
+    stored: bool = False
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,12 @@ def _read_bool(text: str) -> bool:
     raise ValueError(f"write true or false, got {text!r}")
 
 
+def _read_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"write a whole number, 0 or more, got {text!r}")
+    return int(text)
+
+
 def _read_count(text: str) -> int:
     count = int(text) if text.isascii() and text.isdigit() else 0
     if count < 1:
@@ -207,6 +213,11 @@ class Settings:
         100_000, _read_count, "How many calls one request may lead to, through all that it calls."
     )
     depth: int = _setting(16, _read_count, "How deep UDFs may call UDFs.")
+    invocations: int = _setting(
+        50,
+        _read_number,
+        "On Lambda: in how many other instances at once what a UDF calls may run; 0 for none.",
+    )
     timeout: float = _setting(
         120.0, quantities.timeout, "How long a run may take, unless its UDF says otherwise."
     )

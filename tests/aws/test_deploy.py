@@ -92,7 +92,10 @@ def test_aws_reads_the_template_as_it_is_meant(template: dict[str, Any]) -> None
 
 def statements(template: dict[str, Any]) -> list[dict[str, Any]]:
     (policy,) = template["Resources"]["Role"]["Properties"]["Policies"]
-    found = policy["PolicyDocument"]["Statement"]
+    found = list(policy["PolicyDocument"]["Statement"])
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::IAM::Policy":
+            found += resource["Properties"]["PolicyDocument"]["Statement"]
     return [item["Fn::If"][1] if "Fn::If" in item else item for item in found]
 
 
@@ -105,8 +108,15 @@ def test_the_function_may_do_nothing_to_everything(template: dict[str, Any]) -> 
         for resource in resources if isinstance(resources, list) else [resources]:
             told = str(resource)
             assert told != "*"
-            # Of a bucket or a path, not of a service.
-            assert not re.search(r":\*|^\*|'\*", told)
+            # Of a bucket, a path or the function's versions, not of a service.
+            assert not re.search(r":\*|^\*|'\*", told.replace("${Function.Arn}:*", ""))
+
+
+def test_the_function_may_invoke_itself_and_nothing_else(template: dict[str, Any]) -> None:
+    (invoking,) = [item for item in statements(template) if "lambda:" in str(item["Action"])]
+    assert invoking["Action"] == "lambda:InvokeFunction"
+    own = [{"Fn::GetAtt": ["Function", "Arn"]}, {"Fn::Sub": "${Function.Arn}:*"}]
+    assert invoking["Resource"] == own
 
 
 def test_the_function_reaches_its_own_bucket_and_no_other(template: dict[str, Any]) -> None:

@@ -12,12 +12,15 @@ import json
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mangum import Mangum
 
 from webfoot.assembly import assemble
 from webfoot.aws.fronts import LAMBDA_BYTES, front_of
+from webfoot.aws.orders import Deadline, is_order, obey
+from webfoot.aws.runner import make_runner
 from webfoot.errors import DeadlineReached, ResultTooLarge
 from webfoot.server.application import Application
 from webfoot.server.limits import Limits, with_limits, within
@@ -68,7 +71,8 @@ class Handler:
         self._loop = asyncio.new_event_loop()
         # Where Mangum looks for it.
         asyncio.set_event_loop(self._loop)
-        self._parts = assemble(settings)
+        self._deadline = Deadline()
+        self._parts = assemble(settings, partial(make_runner, deadline=self._deadline))
         # Between two events nothing goes on: a job that was left to itself would not.
         self._app = Application(self._parts, resume_jobs=False)
         # No lifespan: Mangum would begin and end it with every event.
@@ -79,22 +83,29 @@ class Handler:
         """Answer one event.
 
         Args:
-            event: A request, as API Gateway, a Function URL or a load balancer hands it over, or a
-                scheduled event, which keeps an instance warm.
+            event: A request, as API Gateway, a Function URL or a load balancer hands it over; a run
+                that another instance hands over; or a scheduled event, which keeps an instance
+                warm.
             context: Lambda's own.
 
         Raises:
-            Error: If the event is neither.
+            Error: If the event is none of these.
         """
         if event.get("source") == _SCHEDULED:
             return {"warm": True}
-        front = front_of(event)
+        self._deadline.ends_at = time.time() + _left_s(context) - _MARGIN_S
         self._idle.clear()
         try:
+            if is_order(event):
+                return self._loop.run_until_complete(self._obey(event))
+            front = front_of(event)
             response: dict[str, Any] = self._mangum(dict(event), context)  # type: ignore[arg-type]
             return _fitted(response, front.payload_bytes)
         finally:
             self._idle.set()
+
+    async def _obey(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        return await obey(event, self._parts.engine, self._deadline)
 
     def close(self) -> None:
         """Cancel what runs and let go of the store; from any other thread than Lambda's.
@@ -112,6 +123,8 @@ class Handler:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request whole, or say why not, within the limits of what it came through."""
         front, limits = _limits_of(scope)
+        left_s = limits.ends_at - asyncio.get_running_loop().time()
+        self._deadline.ends_at = time.time() + left_s
         answer = _Answer(scope["method"])
         request = with_limits(_placed(scope, front), limits)
         # Results keep the limits themselves, in the form that their readers see: this is for pages.
@@ -142,10 +155,14 @@ class _Answer:
         self.messages.append(message)
 
 
+def _left_s(context: Context) -> float:
+    return context.get_remaining_time_in_millis() / 1000
+
+
 def _limits_of(scope: Scope) -> tuple[Front, Limits]:
     event, context = scope["aws.event"], scope["aws.context"]
     front = front_of(event)
-    remaining_s = context.get_remaining_time_in_millis() / 1000
+    remaining_s = _left_s(context)
     patience_s = front.patience_s - _passed_s(event, front.patience_s)
     platform = front.name if patience_s < remaining_s else "Lambda"
     left_s = min(patience_s, remaining_s)

@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.quantities import write_seconds
+from webfoot.runners import SPARE_CALLS
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
 
@@ -45,6 +46,7 @@ class InlineRunner:
     """
 
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
+        self.calls_at_once = workers + SPARE_CALLS
         self._slots = Slots(workers, queue)
         self._waiting_slots = Slots(workers * SHARED_JOBS, queue)
         self._temp = temp
@@ -58,7 +60,7 @@ class InlineRunner:
         """Run `job` on a thread; its prints go where this process's go."""
         waits = isinstance(job, UdfJob) and job.udf.options.waits
         slots = self._waiting_slots if waits else self._slots
-        async with slots.hold(calls.depth) as slot:
+        async with slots.hold(calls.descent.depth) as slot:
             caller = _LoopCaller(calls, slot, self._registry)
             stoppable = _Stoppable()
             try:
@@ -79,6 +81,10 @@ class InlineRunner:
                 raise UdfTimeout(
                     f"it ran longer than {write_seconds(job.timeout_s)}", timeout_s=job.timeout_s
                 ) from None
+
+    def has_room(self) -> bool:
+        """Whether a job that computes would begin at once."""
+        return self._slots.has_room()
 
     def _execute(self, job: Job, target: Path, caller: _LoopCaller) -> Draft:
         # What running takes is imported by the first run: a function that answers from its store

@@ -25,7 +25,7 @@ import psutil
 from webfoot import sources
 from webfoot.errors import Error, MemoryExceeded, RunCancelled, UdfCrashed, UdfTimeout
 from webfoot.quantities import write_seconds, write_size
-from webfoot.runners import NoCalls, frames, prints
+from webfoot.runners import SPARE_CALLS, NoCalls, frames, prints
 from webfoot.runners.channel import open_channel
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
 from webfoot.runners.slots import Slot, Slots
@@ -164,6 +164,7 @@ class ProcessRunner:
     """
 
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
+        self.calls_at_once = workers + SPARE_CALLS
         self._workers = workers
         self._temp = temp
         self._slots = Slots(workers, queue)
@@ -197,10 +198,10 @@ class ProcessRunner:
         """Run `job` in a worker, which is killed if the job outlives its limits or this call."""
         if isinstance(job, UdfJob) and job.udf.options.waits:
             with contextlib.suppress(_Together):
-                async with self._waiting_slots.hold(calls.depth) as slot:
+                async with self._waiting_slots.hold(calls.descent.depth) as slot:
                     return await self._run_beside_others(job, target, log, calls, slot)
             # One of several took their process down: each runs again, alone, to tell which.
-        async with self._slots.hold(calls.depth) as slot:
+        async with self._slots.hold(calls.descent.depth) as slot:
             return await self._run_alone(job, target, log, calls, slot)
 
     async def _run_alone(
