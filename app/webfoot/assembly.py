@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from webfoot import registry, sources
 from webfoot.engine import Engine
+from webfoot.jobs.bucket import BucketRecords
+from webfoot.jobs.folder import FolderRecords
 from webfoot.probe import probe
 from webfoot.runs import Runs
 from webfoot.settings import S3Place
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from webfoot.jobs.records import JobRecords
     from webfoot.registry import Registry
     from webfoot.runners import Runner
     from webfoot.settings import Settings
@@ -39,13 +42,13 @@ class Parts:
     Args:
         engine: Answers calls.
         store: Holds the bytes of the answers.
-        records: The folder of what is not in the store: the records of runs, and jobs.
+        jobs: Where jobs are kept.
         settings: What both were made from.
     """
 
     engine: Engine
     store: Store
-    records: Path
+    jobs: JobRecords
     settings: Settings
 
     async def start(self) -> None:
@@ -101,11 +104,11 @@ def assemble(settings: Settings, runner: Callable[[Settings, Path], Runner] = ma
         SettingsError: If the store cannot be used.
     """
     loaded = load_folder(settings)
-    store, records = _open_store(settings)
+    store, records, jobs = _open_store(settings)
     # In the store's staging area, whatever is left in it goes with this server.
     made = runner(settings, store.stage("workers", "temp"))
     engine = Engine(loaded, store, made, Runs(records / "runs"), settings)
-    return Parts(engine, store, records, settings)
+    return Parts(engine, store, jobs, settings)
 
 
 def load_folder(settings: Settings) -> Registry:
@@ -113,12 +116,14 @@ def load_folder(settings: Settings) -> Registry:
     return _load(sources.read(settings.folder), settings)
 
 
-def _open_store(settings: Settings) -> tuple[Store, Path]:
-    """The store that the settings name, and the folder for what is not in it."""
+def _open_store(settings: Settings) -> tuple[Store, Path, JobRecords]:
+    """The store that the settings name, a folder for the records of runs, and where jobs are."""
     if isinstance(settings.store, S3Place):
-        bucket = S3Store(Bucket(settings.store, settings.s3), settings.store_size)
-        return bucket, bucket.stage("server", "records")
-    return LocalStore(settings.store, settings.store_size), settings.store.absolute()
+        bucket = Bucket(settings.store, settings.s3)
+        shared = S3Store(bucket, settings.store_size)
+        return shared, shared.stage("server", "records"), BucketRecords(bucket)
+    folder = settings.store.absolute()
+    return LocalStore(folder, settings.store_size), folder, FolderRecords(folder / "jobs")
 
 
 def _load(code: Code, settings: Settings, before: Code | None = None) -> Registry:

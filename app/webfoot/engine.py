@@ -156,6 +156,8 @@ class Engine:
         self._circles = Circles()
         # The runs under way, by the keys of their calls.
         self._running: dict[str, str] = {}
+        # How many calls of the fan-outs under way have ended.
+        self._progress: dict[str, int] = {}
         # When runs landed whose askers had all gone: the next to ask takes the result.
         self._unclaimed: dict[str, float] = {}
 
@@ -293,6 +295,17 @@ class Engine:
     def running(self, call: Question) -> str | None:
         """The id of the run that is under way for a call; None if there is none here."""
         return self._running.get(call.key)
+
+    def progress(self, question: Question) -> int:
+        """How many calls of a fan-out have ended; 0 if it is not under way here."""
+        return self._progress.get(question.key, 0)
+
+    async def give_up(self, call: Question) -> None:
+        """Stop the run that is under way here for a call, if there is one."""
+        flight = self._flights.get(call.key)
+        if flight is not None:
+            flight.task.cancel()
+            await asyncio.wait((flight.task,))
 
     async def latest(self, call: Question) -> Result | None:
         """The newest result of a call, fresh or not; None if there is none."""
@@ -461,7 +474,8 @@ class Engine:
             below = lineage.below(fanout.key)
             below.budget.take(len(fanout.calls))
             kept: list[Result] = []
-            async with aclosing(self._ask_all(udf, fanout.calls, below, rerun)) as told:
+            asking = self._ask_all(udf, fanout.calls, below, rerun)
+            async with aclosing(self._counted(fanout.key, asking)) as told:
                 keep = partial(self._keep, kept)
                 sources, expires = await collect(fanout, told, keep, FAILURE_S)
             # Those that came first may have been evicted while the last ones ran.
@@ -482,6 +496,18 @@ class Engine:
         told_of = f"{len(sources)} inputs"
         plan = _Plan(job, udf, fanout.key, lifetime, lineage, told_of)
         return await self._run(plan, before)
+
+    async def _counted(
+        self, key: str, told: AsyncGenerator[tuple[int, Result | Error]]
+    ) -> AsyncGenerator[tuple[int, Result | Error]]:
+        async with aclosing(told):
+            self._progress[key] = 0
+            try:
+                async for item in told:
+                    self._progress[key] += 1
+                    yield item
+            finally:
+                del self._progress[key]
 
     async def _keep(self, kept: list[Result], result: Result) -> Path:
         """The file of a result, noted as in use and in `kept`."""

@@ -75,7 +75,7 @@ class _Requests(BaseHTTPRequestHandler):
         self.wfile.write(answered.body)
         self.wfile.flush()
 
-    do_HEAD = do_POST = do_OPTIONS = do_GET  # noqa: N815  # as the library calls them
+    do_HEAD = do_POST = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  # as the library calls them
 
     def log_message(self, *args: object) -> None:
         pass

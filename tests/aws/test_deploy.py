@@ -85,6 +85,7 @@ def test_aws_reads_the_template_as_it_is_meant(template: dict[str, Any]) -> None
     assert set(made.values()) >= {
         *("AWS::Lambda::Function", "AWS::Lambda::Url", "AWS::ApiGatewayV2::Api"),
         *("AWS::ApiGatewayV2::Stage", "AWS::Lambda::EventInvokeConfig", "AWS::S3::Bucket"),
+        "AWS::Lambda::EventSourceMapping",
     }
     # The domain's mapping waits for a stage that only the translation names.
     assert made["ApiApiGatewayDefaultStage"] == "AWS::ApiGatewayV2::Stage"

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+from webfoot.settings import S3Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mypy_boto3_lambda import LambdaClient
+
+    from webfoot.settings import Settings
 
 # Lambda ends every invocation by then.
 _LONGEST_S = 900
@@ -43,6 +48,19 @@ class Died(Exception):
     def __init__(self, kind: str, said: str) -> None:
         super().__init__(f"{kind}: {said}" if said else kind)
         self.timed_out = "timedout" in kind.lower() or "timed out" in said
+
+
+def make_invoker(settings: Settings) -> Invoker | None:
+    """What invokes this function; None if it is none, or its instances do not share their results.
+
+    Args:
+        settings: Where results are, and how many instances may be used at once.
+    """
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
+    if not (function and isinstance(settings.store, S3Place)):
+        return None
+    version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION") or "$LATEST"
+    return Invoker(function, version, max(settings.invocations, 1))
 
 
 class Invoker:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 from webfoot import assembly
-from webfoot.aws.invoking import Busy, Died, Invoker, Refused
+from webfoot.aws.invoking import Busy, Died, Refused
 from webfoot.aws.orders import answer_of, order_for
 from webfoot.aws.window import Window
 from webfoot.errors import UdfCrashed, UdfTimeout
 from webfoot.quantities import write_seconds
 from webfoot.runners.inline import InlineRunner
 from webfoot.runners.jobs import UdfJob
-from webfoot.settings import S3Place
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from webfoot.aws.invoking import Invoker
     from webfoot.aws.orders import Deadline, Order
     from webfoot.registry import Registry
     from webfoot.results import Draft
@@ -34,21 +33,20 @@ _MOST_DEATHS = 2
 _log = logging.getLogger(__name__)
 
 
-def make_runner(settings: Settings, temp: Path, *, deadline: Deadline) -> Runner:
+def make_runner(
+    settings: Settings, temp: Path, *, invoker: Invoker | None, deadline: Deadline
+) -> Runner:
     """The runner of a function: over its instances, if these share their results.
 
     Args:
         settings: How the application behaves.
         temp: Where runs may put temporary files.
+        invoker: Reaches the other instances.
         deadline: When their answers are of no use any more.
     """
     here = assembly.make_runner(settings, temp)
-    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
-    shared = isinstance(settings.store, S3Place)
-    if not (isinstance(here, InlineRunner) and function and shared and settings.invocations):
+    if invoker is None or not settings.invocations or not isinstance(here, InlineRunner):
         return here
-    version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION") or "$LATEST"
-    invoker = Invoker(function, version, settings.invocations)
     return LambdaRunner(here, invoker, settings.invocations, deadline)
 
 
@@ -92,7 +90,6 @@ class LambdaRunner:
 
     async def close(self) -> None:
         """Stop; what other instances do ends there, at its deadline."""
-        self._invoker.close()
         await self._here.close()
 
     def _may_go(self, job: UdfJob, calls: Calls) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from starlette.exceptions import HTTPException
 import webfoot
 from webfoot.assembly import assemble
 from webfoot.errors import Error
-from webfoot.jobs import Jobs
+from webfoot.jobs.running import Jobs
 from webfoot.server.address import Address
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
@@ -27,7 +26,7 @@ from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
 from webfoot.server.requests import is_for_result
 from webfoot.server.static import static_routes
-from webfoot.settings import S3Place, Settings
+from webfoot.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,15 +43,13 @@ class Application(FastAPI):
 
     Args:
         parts: The engine and the store that it answers from.
+        jobs: The jobs that are made through it; closed with it.
         resume_jobs: Whether it goes on, once it runs, with the jobs of servers that died.
     """
 
-    def __init__(self, parts: Parts, *, resume_jobs: bool) -> None:
+    def __init__(self, parts: Parts, jobs: Jobs, *, resume_jobs: bool) -> None:
         settings = parts.settings
-        jobs = Jobs(parts.records / "jobs", parts.engine, settings)
-        # Behind one address there may be others, who share the bucket, and do not know the job.
-        hold_s = math.inf if isinstance(settings.store, S3Place) else settings.hold
-        holding = Holding(jobs, parts.store, hold_s)
+        holding = Holding(jobs, parts.store, settings.hold)
         super().__init__(
             title="Webfoot",
             version=webfoot.__version__,
@@ -102,14 +99,15 @@ def create_app(settings: Settings | None = None, *, resume_jobs: bool = True) ->
         resume_jobs: Whether it goes on, once it runs, with the jobs of servers that died.
     """
     parts = assemble(settings or Settings.from_environment())
-    return Application(parts, resume_jobs=resume_jobs)
+    jobs = Jobs(parts.jobs, parts.engine, parts.settings)
+    return Application(parts, jobs, resume_jobs=resume_jobs)
 
 
 @contextlib.asynccontextmanager
 async def _running(parts: Parts, jobs: Jobs, *, resume_jobs: bool) -> AsyncIterator[None]:
     await parts.start()
     if resume_jobs:
-        jobs.resume()
+        await jobs.resume()
     following = asyncio.ensure_future(_follow(parts)) if parts.settings.reload else None
     try:
         yield

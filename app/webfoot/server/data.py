@@ -222,7 +222,7 @@ class DataEndpoint:
     async def _understand(self, request: Request) -> _Asked:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
         if request.job:
-            return self._understand_job(request)
+            return await self._understand_job(request)
         registry = self._engine.registry
         if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
             self._understood, self._understood_by = {}, registry
@@ -244,8 +244,8 @@ class DataEndpoint:
                 self._understood[key] = asked
         return asked
 
-    def _understand_job(self, request: Request) -> _Asked:
-        job = self._holding.find(request.job)
+    async def _understand_job(self, request: Request) -> _Asked:
+        job = await self._holding.find(request.job)
         own, others = split_query(request.query)
         if others:
             raise InvalidParameters(f"{others[0][0]}: a job has its parameters already")
@@ -352,27 +352,33 @@ class DataEndpoint:
     async def _obtain(self, request: Request, asked: _Asked, receive: Receive) -> _Obtained | Reply:
         """The result, stored or made; or where to wait for it."""
         if isinstance(asked.call, Job):
-            job = await unless_gone(receive, self._holding.wait(asked.call, request))
-            if not job.over:
-                return self._holding.send_on(job, request)
-            return _Obtained(await self._holding.result_of(job))
+            return await self._wait_for(asked.call, request, receive)
         ranged = read_range(request.headers.get("range")) is not None
         rerun = not ranged and wants_rerun(request.headers)
         stored = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if stored is not None:
             return _Obtained(stored)
+        # A job has no word for "anew", nor for inputs that make no call.
+        may_go_on = not rerun and is_whole(asked.call)
+        if may_go_on and (job := await self._holding.begin(asked.udf, asked.call)) is not None:
+            return await self._wait_for(job, request, receive)
         running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
         if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
             running = self._stand_ins.answer(asked.udf, asked.call, running)
-        # A job has no word for "anew", nor for inputs that make no call.
-        may_go_on = not rerun and is_whole(asked.call)
         try:
             async with self._holding.limit(request) if may_go_on else asyncio.timeout(None):
                 answer = await unless_gone(receive, running)
         except TimeoutError:
-            return self._holding.become_job(asked.call, request)
+            return await self._holding.become_job(asked.call, request)
         stale = not answer.ran and not answer.result.fresh(time.time())
         return _Obtained(answer.result, _timing(answer), stale)
+
+    async def _wait_for(self, job: Job, request: Request, receive: Receive) -> _Obtained | Reply:
+        """What comes of a job; or where to go on waiting for it."""
+        job = await unless_gone(receive, self._holding.wait(job, request))
+        if not job.over:
+            return self._holding.send_on(job, request)
+        return _Obtained(await self._holding.result_of(job))
 
     async def _link(self, request: Request, shown: Result, view: View) -> Link | None:
         """Where the bytes are to be had, if not here: what is small is answered at once.

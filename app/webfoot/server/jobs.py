@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from webfoot.engine import Engine
-    from webfoot.jobs import Job, Jobs
+    from webfoot.jobs import Job
+    from webfoot.jobs.running import Jobs
     from webfoot.results import Question
     from webfoot.settings import Settings
 
@@ -47,23 +48,23 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
                 f"an Idempotency-Key has 1 to {_MOST_KEY} characters, this one has {len(once)}"
             )
         body = await read_body(request.receive, MOST_BODY_BYTES)
-        question = await run_in_threadpool(_read, engine, body)
-        job = jobs.submit(question, once=None if once is None else f"client {once}")
+        question = await run_in_threadpool(read_question, engine, body)
+        job = await jobs.submit(question, once=None if once is None else f"client {once}")
         return await _tell(job, request, HTTPStatus.ACCEPTED)
 
     @router.api_route("/jobs/{id}", methods=["GET", "HEAD"])
     async def show(id: str, request: Request) -> Response:  # noqa: A002  # the path's name for it
-        return await _tell(jobs.get(id), request, HTTPStatus.OK)
+        return await _tell(await jobs.get(id), request, HTTPStatus.OK)
 
     @router.delete("/jobs/{id}")
     async def cancel(id: str, request: Request) -> Response:  # noqa: A002  # likewise
-        job = jobs.get(id)
-        jobs.cancel(job)
+        job = await jobs.get(id)
+        await jobs.cancel(job)
         return await _tell(await jobs.wait(job, _STOPPING_S), request, HTTPStatus.OK)
 
     async def _tell(job: Job, request: Request, status: HTTPStatus) -> Response:
         where = f"{base_url_of(request.scope)}/jobs/{job.id}"
-        told = _describe(job, where, await jobs.done(job))
+        told = _describe(job, where)
         if settings.debug:
             told["log"] = jobs.log(job).splitlines()[-_LOG_LINES:]
         headers = {"cache-control": "no-store"}
@@ -76,7 +77,7 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
     return router
 
 
-def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
+def _describe(job: Job, where: str) -> dict[str, Any]:
     result = job.result
     return {
         "id": job.id,
@@ -85,7 +86,7 @@ def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
         "created": job.created,
         "started": job.started,
         "ended": job.ended,
-        "progress": {"done": done, "total": len(job.arguments)},
+        "progress": {"done": job.done, "total": len(job.arguments)},
         "url": where,
         "result": None if result is None else f"{where}.parquet",
         "run": None if result is None else result.run,
@@ -96,8 +97,13 @@ def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
     }
 
 
-def _read(engine: Engine, body: bytes) -> Question:
-    """What the body asks for."""
+def read_question(engine: Engine, body: bytes) -> Question:
+    """The calls that a body asks for.
+
+    Raises:
+        InvalidParameters: If it asks for none.
+        UdfNotFound: If there is no such UDF.
+    """
     asked = _read_object(body)
     udf = engine.registry.find(_typed(asked, "udf", str))
     if "inputs" not in asked:
