@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from webfoot.billing import gb_seconds
 from webfoot.errors import FanoutLimit
 
 if TYPE_CHECKING:
     from webfoot.registry import Registry
+    from webfoot.runs import Run
 
 
 class Budget:
@@ -37,6 +40,29 @@ class Budget:
         self._left -= calls
 
 
+class Tally:
+    """What all runs have cost that one request has led to: each adds its own."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.billed_ms = 0
+        self.gb_seconds = 0.0
+        # The most that one of them had.
+        self.memory_bytes = 0
+
+    @cached_property
+    def trace(self) -> str:
+        """The id of them all."""
+        return secrets.token_hex(16)
+
+    def add(self, run: Run) -> None:
+        """Add what a run has cost."""
+        self.runs += 1
+        self.billed_ms += run.billed_ms
+        self.gb_seconds += gb_seconds(run.billed_ms, run.memory_bytes or 0)
+        self.memory_bytes = max(self.memory_bytes, run.memory_bytes or 0)
+
+
 @dataclass(frozen=True)
 class Lineage:
     """A call's place among the calls that one request led to.
@@ -50,6 +76,8 @@ class Lineage:
         registry: The UDFs that they may call: those of the code as it was when the request came.
         most_depth: How deep they may go.
         timeout_s: How long each run may take if its UDF does not say, in seconds.
+        tally: What they have cost.
+        linger_s: How long its run goes on when nobody waits for it any more, in seconds.
         depth: How deep this one is; 0 for the request's own.
         parent: The run that makes it.
         key: The key of the call, or the fan-out, that makes it.
@@ -60,6 +88,8 @@ class Lineage:
     registry: Registry
     most_depth: int
     timeout_s: float
+    tally: Tally
+    linger_s: float = 0.0
     depth: int = 0
     parent: str | None = None
     key: str | None = None
@@ -75,10 +105,13 @@ class Lineage:
                 f"UDFs call UDFs more than {self.most_depth} deep, which looks like a recursion"
                 " without an end; make it end, or raise WEBFOOT_DEPTH"
             )
-        return replace(self, depth=self.depth + 1, parent=run or self.parent, key=key)
+        below = self.depth + 1
+        return replace(self, linger_s=0.0, depth=below, parent=run or self.parent, key=key)
 
 
-def new_lineage(registry: Registry, calls: int, depth: int, timeout_s: float) -> Lineage:
+def new_lineage(
+    registry: Registry, calls: int, depth: int, timeout_s: float, tally: Tally | None = None
+) -> Lineage:
     """The place of a request's own call.
 
     Args:
@@ -86,5 +119,7 @@ def new_lineage(registry: Registry, calls: int, depth: int, timeout_s: float) ->
         calls: How many calls it may lead to.
         depth: How deep they may go.
         timeout_s: How long each run may take if its UDF does not say, in seconds.
+        tally: Where what they cost is added up.
     """
-    return Lineage(secrets.token_hex(16), Budget(calls), registry, depth, timeout_s)
+    tally = tally or Tally()
+    return Lineage(tally.trace, Budget(calls), registry, depth, timeout_s, tally)
