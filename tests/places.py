@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from webfoot import registry, sources
 from webfoot.engine import Engine
-from webfoot.results import Column, Draft
+from webfoot.results import Column, Draft, Usage
 from webfoot.runners.jobs import ViewJob
 from webfoot.runs import Runs
 from webfoot.settings import Settings
@@ -56,6 +56,7 @@ class FakeRunner:
     text: str = "run {}"
     # What another process has written, if this one is not to run.
     draft: Draft | None = None
+    usage: Usage = Usage(0.0301, 0.01, 1 << 30)  # noqa: RUF009  # it is frozen, too
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -77,7 +78,8 @@ class FakeRunner:
         if isinstance(job, ViewJob):
             data = b"view of " + job.source.read_bytes()
         target.write_bytes(data)  # noqa: ASYNC240  # a few bytes
-        return Draft(hashlib.sha256(data).hexdigest(), len(data), number, (Column("n", "int64"),))
+        columns = (Column("n", "int64"),)
+        return Draft(hashlib.sha256(data).hexdigest(), len(data), number, columns, self.usage)
 
     async def use(self, registry: Registry) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from webfoot.errors import FanoutLimit
 from webfoot.lineage import lineage_of, new_lineage
 from webfoot.registry import Registry
 from webfoot.runners import Descent
+from webfoot.runs import Run
 from webfoot.sources import Code
 
 REGISTRY = Registry(Code(Path("udfs"), "udfs", {}), {})
@@ -24,6 +26,22 @@ def test_calls_below_know_their_trace_depth_and_parent() -> None:
     assert (child.parent, grandchild.parent) == ("run of root", "run of root")
     assert (root.key, child.key, grandchild.key) == (None, "key of root", "key of a fan-out")
     assert grandchild.path == ("key of root", "key of a fan-out")
+
+
+def test_what_runs_cost_is_added_up_wherever_they_are() -> None:
+    root = new_lineage(REGISTRY, 10, 5, 60)
+    run = Run("a", "u", "{}", 0, 0, billed_ms=1500, memory_bytes=2 << 30)
+    root.below("a").tally.add(run)
+    root.below("b").below("c").tally.add(replace(run, billed_ms=500, memory_bytes=1 << 30))
+    root.tally.add(replace(run, billed_ms=1, memory_bytes=None))
+    tally = root.tally
+    assert (tally.trace, tally.runs, tally.billed_ms) == (root.trace, 3, 2001)
+    assert (tally.gb_seconds, tally.memory_bytes) == (3.5, 2 << 30)
+
+
+def test_only_a_requests_own_run_lingers() -> None:
+    root = replace(new_lineage(REGISTRY, 10, 5, 60), linger_s=2.0)
+    assert root.below("a").linger_s == 0.0
 
 
 def test_each_request_has_a_trace_of_its_own() -> None:

@@ -20,13 +20,16 @@ ROOT = Path(webfoot.__file__).parent
 # From the bottom up; a module may import its own layer and those below it. A name stands for all
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
-    {"errors", "files", "literals", "quantities", "results", "settings", "sqlite", "unreadable"},
+    {
+        *("billing", "errors", "files", "literals", "quantities", "results", "settings", "sqlite"),
+        "unreadable",
+    },
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
     {
-        *("assets", "calling", "catalog", "database", "formats", "geojson", "outcomes", "querying"),
-        *("runners", "runs", "snippets", "spreadsheets", "store", "tables", "templating", "texts"),
-        *("tiling", "views"),
+        *("assets", "calling", "catalog", "database", "estimates", "formats", "geojson"),
+        *("outcomes", "querying", "runners", "runs", "snippets", "spreadsheets", "store"),
+        *("tables", "templating", "texts", "tiling", "views"),
     },
     {"engine", "fanout", "lineage"},
     {"assembly", "jobs", "probe", "reload"},

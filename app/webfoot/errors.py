@@ -37,6 +37,8 @@ from webfoot.quantities import shorten
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from webfoot.results import Usage
+
 # Of an input, so much is told in a message.
 _MOST_TOLD = 1000
 
@@ -49,6 +51,9 @@ class Error(Exception):
         udf: The UDF that was called.
         run: The run in which it happened.
         traceback: The author's own frames; shown in debug mode only.
+
+    Attributes:
+        usage: What the run took that failed with it; None if nothing ran, or nobody measured.
     """
 
     status: ClassVar[int] = 500
@@ -76,6 +81,7 @@ class Error(Exception):
         self.udf = udf
         self.run = run
         self.traceback = traceback
+        self.usage: Usage | None = None
 
     def problem(self) -> dict[str, Any]:
         """The error as a problem document, without the traceback."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from webfoot.billing import gb_seconds
 from webfoot.errors import FanoutLimit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from webfoot.registry import Registry
     from webfoot.runners import Descent
+    from webfoot.runs import Run
 
 
 class Budget:
@@ -46,6 +51,45 @@ class Budget:
         self.left = max(0, self.left - calls)
 
 
+class Tally:
+    """What all runs have cost that one request has led to: each adds its own."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.billed_ms = 0
+        self.gb_seconds = 0.0
+        # The most that one of them had.
+        self.memory_bytes = 0
+
+    @cached_property
+    def trace(self) -> str:
+        """The id of them all."""
+        return secrets.token_hex(16)
+
+    def add_all(self, other: Mapping[str, float]) -> None:
+        """Add what the runs have cost that another process made; see `sums`."""
+        self.runs += int(other["runs"])
+        self.billed_ms += int(other["billed_ms"])
+        self.gb_seconds += other["gb_seconds"]
+        self.memory_bytes = max(self.memory_bytes, int(other["memory_bytes"]))
+
+    def sums(self) -> dict[str, float]:
+        """What all of them have cost, for another process."""
+        return {
+            "runs": self.runs,
+            "billed_ms": self.billed_ms,
+            "gb_seconds": self.gb_seconds,
+            "memory_bytes": self.memory_bytes,
+        }
+
+    def add(self, run: Run) -> None:
+        """Add what a run has cost."""
+        self.runs += 1
+        self.billed_ms += run.billed_ms
+        self.gb_seconds += gb_seconds(run.billed_ms, run.memory_bytes or 0)
+        self.memory_bytes = max(self.memory_bytes, run.memory_bytes or 0)
+
+
 @dataclass(frozen=True)
 class Lineage:
     """A call's place among the calls that one request led to.
@@ -59,6 +103,8 @@ class Lineage:
         registry: The UDFs that they may call: those of the code as it was when the request came.
         most_depth: How deep they may go.
         timeout_s: How long each run may take if its UDF does not say, in seconds.
+        tally: What they have cost.
+        linger_s: How long its run goes on when nobody waits for it any more, in seconds.
         depth: How deep this one is; 0 for the request's own.
         parent: The run that makes it.
         path: The keys of the calls, and the fan-outs, that it is below; the nearest last.
@@ -69,6 +115,8 @@ class Lineage:
     registry: Registry
     most_depth: int
     timeout_s: float
+    tally: Tally
+    linger_s: float = 0.0
     depth: int = 0
     parent: str | None = None
     path: tuple[str, ...] = ()
@@ -89,11 +137,18 @@ class Lineage:
                 f"UDFs call UDFs more than {self.most_depth} deep, which looks like a recursion"
                 " without an end; make it end, or raise WEBFOOT_DEPTH"
             )
-        path = (*self.path, key)
-        return replace(self, depth=self.depth + 1, parent=run or self.parent, path=path)
+        return replace(
+            self,
+            linger_s=0.0,
+            depth=self.depth + 1,
+            parent=run or self.parent,
+            path=(*self.path, key),
+        )
 
 
-def new_lineage(registry: Registry, calls: int, depth: int, timeout_s: float) -> Lineage:
+def new_lineage(
+    registry: Registry, calls: int, depth: int, timeout_s: float, tally: Tally | None = None
+) -> Lineage:
     """The place of a request's own call.
 
     Args:
@@ -101,8 +156,10 @@ def new_lineage(registry: Registry, calls: int, depth: int, timeout_s: float) ->
         calls: How many calls it may lead to.
         depth: How deep they may go.
         timeout_s: How long each run may take if its UDF does not say, in seconds.
+        tally: Where what they cost is added up.
     """
-    return Lineage(secrets.token_hex(16), Budget(calls), registry, depth, timeout_s)
+    tally = tally or Tally()
+    return Lineage(tally.trace, Budget(calls), registry, depth, timeout_s, tally)
 
 
 def lineage_of(descent: Descent, registry: Registry, depth: int) -> Lineage:
@@ -119,6 +176,7 @@ def lineage_of(descent: Descent, registry: Registry, depth: int) -> Lineage:
         registry=registry,
         most_depth=depth,
         timeout_s=descent.timeout_s,
+        tally=Tally(),
         depth=descent.depth,
         path=descent.path[:-1],
     )

@@ -187,6 +187,10 @@ def test_an_error_arrives_as_if_it_had_happened_here(fleet: Fleet) -> None:
 def test_calls_below_calls_go_on_to_further_instances(fleet: Fleet) -> None:
     rows = get(fleet, "nested.json?depth=3").json()
     assert len(rows) == 27
+    # What runs cost in other instances is told, too: 1 + 3 + 9 + 27 of them.
+    told = get(fleet, "nested.parquet?depth=3&n=100").headers
+    assert int(told["x-webfoot-runs"]) == 40
+    assert int(told["x-webfoot-billed-ms"]) >= 40
     assert len({row["pid"] for row in rows}) > 2
 
 

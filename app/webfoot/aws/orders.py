@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import DeadlineReached, Error
-from webfoot.results import Column, Draft
-from webfoot.runners import Descent
+from webfoot.runners import Descent, frames
 from webfoot.runners.jobs import UdfJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from webfoot.engine import Engine
+    from webfoot.results import Draft
 
 _KIND = "webfoot.run"
 
@@ -66,10 +66,12 @@ class Done:
     Args:
         draft: What it has written, which the store has.
         calls: How many calls it has led to.
+        cost: What these have cost; see `webfoot.lineage.Tally.sums`.
     """
 
     draft: Draft
     calls: int
+    cost: Mapping[str, float]
 
 
 def is_order(event: Mapping[str, Any]) -> bool:
@@ -106,22 +108,26 @@ async def obey(event: Mapping[str, Any], engine: Engine, deadline: Deadline) -> 
     if udf is None or udf.version != order.version:
         return {"refused": f"this instance has another version of {order.udf!r}"}
     job = UdfJob(udf, order.arguments, order.timeout_s, order.memory_bytes)
+    lineage = engine.lineage_of(order.descent)
     deadline.ends_at = min(order.ends_at, deadline.ends_at)
     left_s = deadline.ends_at - time.time()
     try:
         async with asyncio.timeout(left_s) as clock:
-            draft, calls = await engine.run_for(job, order.descent)
+            draft = await engine.run_for(job, order.descent, lineage)
     except Error as error:
-        return {"problem": error.problem() | {"traceback": error.traceback}}
+        return frames.write_error(error)
     except TimeoutError:
         if not clock.expired():
             raise
         late = DeadlineReached(
             f"no answer came within the {left_s:.3g} s that were left when it began", limit_s=left_s
         )
-        return {"problem": late.problem()}
-    columns = [[column.name, column.type] for column in draft.columns]
-    return {"draft": vars(draft) | {"columns": columns}, "calls": calls}
+        return frames.write_error(late)
+    return {
+        "draft": frames.write_draft(draft),
+        "calls": lineage.budget.spent,
+        "cost": lineage.tally.sums(),
+    }
 
 
 def answer_of(answer: Mapping[str, Any]) -> Done | None:
@@ -131,12 +137,10 @@ def answer_of(answer: Mapping[str, Any]) -> Done | None:
         Error: Why the run failed.
     """
     if "problem" in answer:
-        raise Error.from_problem(answer["problem"])
+        raise frames.read_error(answer)
     if "draft" not in answer:
         return None
-    draft: dict[str, Any] = answer["draft"]
-    columns = tuple(Column(*pair) for pair in draft["columns"])
-    return Done(Draft(**(draft | {"columns": columns})), answer["calls"])
+    return Done(frames.read_draft(answer["draft"]), answer["calls"], answer["cost"])
 
 
 def _read_order(event: Mapping[str, Any]) -> Order:

@@ -130,7 +130,7 @@ class LambdaRunner:
                 done = answer_of(answer)
                 if done is None:
                     return None
-                calls.made_elsewhere(done.calls)
+                calls.made_elsewhere(done.calls, done.cost)
                 return done.draft
         return None
 

@@ -1,9 +1,9 @@
-"""The command line: `webfoot serve`, `run`, `query`, `list`, `check`, `new`, `extensions`.
+"""The command line: `webfoot serve`, `run`, `query`, `list`, `check`, `new`, and others.
 
     options     what several commands take, and how it becomes settings
     display     tables and sentences in a terminal
     output      files, and the standard output
-    serving  running  querying  folders  extensions      the commands
+    serving  running  querying  folders  estimating  extensions      the commands
 
 Exit codes: 0 done; 1 the UDF, or a file, is at fault; 2 the command is.
 """
@@ -15,6 +15,7 @@ import sys
 import click
 
 import webfoot
+from webfoot.cli.estimating import estimate_cost
 from webfoot.cli.extensions import extensions
 from webfoot.cli.folders import check, list_udfs, new
 from webfoot.cli.querying import query
@@ -30,7 +31,7 @@ def commands() -> None:
     """Webfoot turns a Python function into a table that anything can query by URL."""
 
 
-for _command in (serve, run, query, list_udfs, check, new, extensions):
+for _command in (serve, run, query, list_udfs, check, new, estimate_cost, extensions):
     commands.add_command(_command)
 
 

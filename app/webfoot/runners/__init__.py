@@ -63,8 +63,8 @@ class Calls(Protocol):
     def descent(self) -> Descent:
         """The run's place."""
 
-    def made_elsewhere(self, calls: int) -> None:
-        """Note how many calls it has led to there."""
+    def made_elsewhere(self, calls: int, cost: Mapping[str, float]) -> None:
+        """Note how many calls it has led to there, and what these have cost."""
 
     def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
         """Call `udf` with each of these canonical arguments, and tell each answer as it comes.
@@ -79,7 +79,7 @@ class NoCalls:
 
     descent = Descent(run="", trace="", depth=0, path=(), calls=0, timeout_s=0.0)
 
-    def made_elsewhere(self, calls: int) -> None:
+    def made_elsewhere(self, calls: int, cost: Mapping[str, float]) -> None:
         """There are none."""
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:  # noqa: ARG002  # none are made

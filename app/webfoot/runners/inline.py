@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
+from webfoot.billing import function_bytes
 from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.quantities import write_seconds
+from webfoot.results import Usage
 from webfoot.runners import SPARE_CALLS
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
@@ -78,9 +80,11 @@ class InlineRunner:
                         limiter=anyio.CapacityLimiter(1),
                     )
             except TimeoutError:
-                raise UdfTimeout(
+                error = UdfTimeout(
                     f"it ran longer than {write_seconds(job.timeout_s)}", timeout_s=job.timeout_s
-                ) from None
+                )
+                error.usage = Usage(job.timeout_s, memory_bytes=function_bytes())
+                raise error from None
 
     def has_room(self) -> bool:
         """Whether a job that computes would begin at once."""
@@ -91,9 +95,10 @@ class InlineRunner:
         # starts without it.
         from webfoot import calling  # noqa: PLC0415
         from webfoot.runners.execution import execute  # noqa: PLC0415
+        from webfoot.runners.meters import meter_thread  # noqa: PLC0415
 
         with calling.through(caller):
-            return execute(job, target, self._open())
+            return execute(job, target, self._open(), meter_thread())
 
     def _open(self) -> CallDatabase:
         from webfoot.database import sessions  # noqa: PLC0415  # likewise

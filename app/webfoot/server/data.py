@@ -31,6 +31,7 @@ from webfoot.errors import (
 )
 from webfoot.jobs import Job
 from webfoot.results import is_whole
+from webfoot.server.bills import bill_headers
 from webfoot.server.conditions import http_date, read_range
 from webfoot.server.fanouts import (
     MOST_BODY_BYTES,
@@ -191,7 +192,9 @@ class DataEndpoint:
         if error.run and request.method != "HEAD":
             self._log_failure(error)
         reply = self._tell(error, request)
-        return replace(reply, body=b"") if request.method == "HEAD" else reply
+        if request.method == "HEAD":
+            return replace(reply, body=b"")
+        return replace(reply, headers=reply.headers + bill_headers(request.tally))
 
     def _tell(self, error: Error, request: Request) -> Reply:
         """The error in the form in which whoever asks will see it."""
@@ -279,6 +282,7 @@ class DataEndpoint:
         if decision.status in REFUSALS:
             return replace(refusal(decision, shown), body=b"")
         headers = self._headers(asked, result, shown, view, link)
+        headers += bill_headers(request.tally)
         if decision.status != HTTPStatus.OK or _tells_length(view, shown):
             headers += length_headers(decision, shown)
         return Reply(decision.status, headers, b"")
@@ -331,13 +335,14 @@ class DataEndpoint:
         view = _encoded(asked.view, request.headers, result)
         shown = result
         if not view.canonical:
-            shown = (await unless_gone(receive, self._engine.view(asked.udf, result, view))).result
+            writing = self._engine.view(asked.udf, result, view, request.tally)
+            shown = (await unless_gone(receive, writing)).result
         link = await self._link(request, shown, view)
         decision = decide_on(request.headers, shown, _etag(shown, link))
         if decision.status in REFUSALS:
             return refusal(decision, shown)
         headers = self._headers(asked, result, shown, view, link)
-        headers.append((b"server-timing", found.timing))
+        headers += [(b"server-timing", found.timing), *bill_headers(request.tally)]
         if found.stale:
             headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
         if link is not None:
@@ -362,7 +367,10 @@ class DataEndpoint:
         may_go_on = not rerun and is_whole(asked.call)
         if may_go_on and (job := await self._holding.begin(asked.udf, asked.call)) is not None:
             return await self._wait_for(job, request, receive)
-        running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
+        lineage = self._engine.request(request.tally)
+        running = self._engine.result(
+            asked.udf, asked.call, ranged=ranged, rerun=rerun, lineage=lineage
+        )
         if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
             running = self._stand_ins.answer(asked.udf, asked.call, running)
         try:
@@ -403,6 +411,7 @@ class DataEndpoint:
             (b"x-webfoot-run", result.run.encode()),
             (b"x-webfoot-executions", b"%d" % result.executions),
             (b"x-webfoot-rows", b"%d" % result.rows),
+            (b"x-webfoot-bytes", b"%d" % result.size),
             *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
         ]
 

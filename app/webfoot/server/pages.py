@@ -103,7 +103,9 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         headers = {"cache-control": "no-store", "vary": "Accept"}
         if not wants_html(request):
             return JSONResponse(shown, headers=headers)
-        arguments: dict[str, Any] = json.loads(record.arguments)
+        # Of others, it is a few words.
+        is_call = record.kind == "call"
+        arguments: dict[str, Any] = json.loads(record.arguments) if is_call else {}
         page = _page(
             request,
             "run.html",

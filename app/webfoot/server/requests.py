@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote_plus, unquote
 
 from webfoot.errors import InvalidParameters
+from webfoot.lineage import Tally
 from webfoot.server.address import base_url_of
 from webfoot.server.limits import Limits, limits_of
 
@@ -52,6 +53,7 @@ class Request:
         partitions: The names that the path's folders give values to.
         job: The id of the job whose result is asked for, in place of a UDF.
         limits: What the platform allows the answer.
+        tally: What the runs cost that it leads to.
     """
 
     method: str
@@ -63,6 +65,7 @@ class Request:
     partitions: tuple[str, ...] = ()
     job: str = ""
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen, too
+    tally: Tally = field(default_factory=Tally)
 
 
 def _path(scope: Scope) -> str:
