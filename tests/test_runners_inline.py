@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 UDFS = """
     import os, sys, time
+    import duckdb
+    import webfoot
 
     @udf
     def pid() -> list[dict[str, int]]:
@@ -45,6 +47,15 @@ UDFS = """
                     pass
         finally:
             open(notes, "w").close()
+
+    @udf
+    def queries(con: duckdb.DuckDBPyConnection, notes: str, own: bool) -> list[dict[str, int]]:
+        with webfoot.cursor() as cursor:
+            try:
+                used = cursor if own else con
+                used.execute("SELECT sum(a.i + b.i) FROM range(10000000) a(i), range(1000000) b(i)")
+            finally:
+                open(notes, "w").close()
 
     @udf
     def interrupt() -> list[dict[str, int]]:
@@ -105,6 +116,19 @@ def test_what_was_given_up_ends_whatever_it_catches(
     notes = tmp_path / "ended"
     with pytest.raises(UdfTimeout):
         run(tmp_path, write_files, "spins", 0.1, json.dumps({"notes": str(notes)}))
+    patient_until = time.monotonic() + 20
+    while not notes.exists():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_query_of_what_was_given_up_is_interrupted(
+    tmp_path: Path, write_files: Callable[..., Path], own: bool
+) -> None:
+    notes = tmp_path / "ended"
+    with pytest.raises(UdfTimeout):
+        run(tmp_path, write_files, "queries", 0.5, json.dumps({"notes": str(notes), "own": own}))
     patient_until = time.monotonic() + 20
     while not notes.exists():
         assert time.monotonic() < patient_until

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import duckdb
 
 from webfoot.database.extensions import load_httpfs
+from webfoot.database.interruption import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,8 @@ class CallDatabase:
             connection.execute(
                 f"ATTACH ':memory:' AS {catalog}; USE {catalog}; SET TimeZone = 'UTC'"
             )
-            yield connection
+            with interruptible(connection):
+                yield connection
         finally:
             connection.close()
             with self._lock:

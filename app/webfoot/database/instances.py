@@ -19,6 +19,7 @@ from webfoot.database.bootstrap import Bootstrap, Resources
 from webfoot.database.connection import Connection
 from webfoot.database.extensions import Extensions
 from webfoot.database.folders import HeldFolder
+from webfoot.database.interruption import interruptible
 from webfoot.database.limits import Limits, limits
 from webfoot.database.secrets import secrets_of
 
@@ -122,7 +123,8 @@ class Instance:
         """A connection for this thread, closed afterwards."""
         connection = Connection(self._native(), self)
         try:
-            yield connection
+            with interruptible(connection.native):
+                yield connection
         finally:
             connection.close()
 

@@ -1,7 +1,7 @@
 """Runs in this process: on Lambda, which isolates calls itself, and to debug with a breakpoint.
 
 Nothing protects the server here: a run that takes too long is given up, and it ends with the next
-line of Python that it comes to. One that stays inside a library goes on.
+line of Python that it comes to; so do DuckDB's queries. What stays inside another library goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 
 from webfoot.billing import function_bytes
+from webfoot.database.interruption import Queries
 from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.quantities import write_seconds
 from webfoot.results import Usage
@@ -64,16 +65,18 @@ class InlineRunner:
         slots = self._waiting_slots if waits else self._slots
         async with slots.hold(calls.descent.depth) as slot:
             caller = _LoopCaller(calls, slot, self._registry)
-            stoppable = _Stoppable()
+            stoppable, queries = _Stoppable(), Queries()
             try:
                 with (
                     anyio.fail_after(job.timeout_s),
                     contextlib.closing(caller),
+                    # After the thread was told to stop: it must not go on with another query.
+                    contextlib.closing(queries),
                     contextlib.closing(stoppable),
                 ):
                     return await anyio.to_thread.run_sync(
                         stoppable.run,
-                        *(self._execute, job, target, caller),
+                        *(self._execute, job, target, caller, queries),
                         abandon_on_cancel=True,
                         # The slots limit them: a run that waits for others must not hold a thread
                         # that these need.
@@ -90,14 +93,14 @@ class InlineRunner:
         """Whether a job that computes would begin at once."""
         return self._slots.has_room()
 
-    def _execute(self, job: Job, target: Path, caller: _LoopCaller) -> Draft:
+    def _execute(self, job: Job, target: Path, caller: _LoopCaller, queries: Queries) -> Draft:
         # What running takes is imported by the first run: a function that answers from its store
         # starts without it.
         from webfoot import calling  # noqa: PLC0415
         from webfoot.runners.execution import execute  # noqa: PLC0415
         from webfoot.runners.meters import meter_thread  # noqa: PLC0415
 
-        with calling.through(caller):
+        with calling.through(caller), queries.watched():
             return execute(job, target, self._open(), meter_thread())
 
     def _open(self) -> CallDatabase:
