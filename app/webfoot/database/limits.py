@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,22 @@ def limits(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) 
             processors.append(quota[0] / quota[1])
     least = min(number for number in memory if 0 < number < _NO_LIMIT)
     return Limits(int(least * _SHARE), max(1, math.floor(min(processors))))
+
+
+def within(memory_bytes: int, most: Limits) -> Limits:
+    """The limits of a DuckDB in a run that may use so much memory: it spills before it is killed.
+
+    Args:
+        memory_bytes: What the run may use.
+        most: What the machine allows.
+    """
+    return replace(most, memory_bytes=min(int(memory_bytes * _SHARE), most.memory_bytes))
+
+
+@functools.cache
+def own_limits() -> Limits:
+    """Those of this process, which do not change: to look takes a millisecond."""
+    return limits()
 
 
 def _groups(root: Path) -> Iterator[Path]:

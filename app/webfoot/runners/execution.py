@@ -61,7 +61,7 @@ def execute(job: Job, target: Path, database: CallDatabase, meter: Meter) -> Dra
     own_pid = os.getpid()
     try:
         if isinstance(job, ViewJob):
-            with database.connection() as connection:
+            with database.connection(job.memory_bytes) as connection:
                 draft = write_view(job.view, job.source, job.columns, target, connection)
         elif isinstance(job, StitchJob):
             draft = stitch(list(_parts(job)), target, errors=job.errors)
@@ -93,7 +93,9 @@ def _parts(job: StitchJob) -> Iterator[Part]:
 
 def _call(job: UdfJob, target: Path, database: CallDatabase) -> Draft:
     with ExitStack() as stack:
-        connection = _once(lambda: stack.enter_context(database.connection(httpfs=True)))
+        connection = _once(
+            lambda: stack.enter_context(database.connection(job.memory_bytes, httpfs=True))
+        )
         arguments = job.udf.parameters.restore(job.arguments)
         for name, kind in job.udf.parameters.injected.items():
             if kind == "connection":

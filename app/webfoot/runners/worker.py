@@ -155,6 +155,7 @@ def _run_alone(
             stack.callback(surroundings.put_back)
             if caller is not None:
                 stack.enter_context(calling.everywhere_through(caller))
+            stack.enter_context(sessions.within_memory(message["memory_bytes"]))
             answer = _run(message, registry, database, meter_process())
     except BaseException as error:  # noqa: BLE001  # a run may have closed what it prints to
         answer = _bad_end(error)
