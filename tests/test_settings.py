@@ -23,6 +23,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "s3_endpoint": ("http://localhost:9000/", "http://localhost:9000"),
     "s3_region": ("eu-west-1", "eu-west-1"),
     "invocations": ("0", 0),
+    "drain": ("10s", 10.0),
     "s3_url_style": ("path", "path"),
     "s3_encryption": ("aws:kms/key", S3Encryption("aws:kms", "key")),
     "redirect": ("1MB", 1_000_000),

@@ -226,6 +226,11 @@ class Settings:
         quantities.timeout,
         "How long a request waits for a run before it is sent on, to wait for it as a job.",
     )
+    drain: float = _setting(
+        5.0,
+        quantities.seconds,
+        "How long the server answers after SIGTERM, while `/readyz` says that it is not ready.",
+    )
     job_timeout: float = _setting(
         3600.0,
         quantities.timeout,

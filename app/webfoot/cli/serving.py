@@ -35,6 +35,7 @@ _OBJECTS_A_COLLECTION = 20_000
 @click.option("--memory", help="How much memory a run may use.  [default: 2GB]")
 @click.option("--cache", help="How long a result is fresh.  [default: 10m]")
 @click.option("--store-size", help="How large the store may grow.  [default: 10GB]")
+@click.option("--drain", help="How long to answer after SIGTERM, unready.  [default: 5s]")
 @click.option("--base-url", help="The server's address as its clients write it.")
 @click.option("--trusted-proxies", help="Whose X-Forwarded- headers count.  [default: loopback]")
 @click.option("--access-log/--no-access-log", default=True, help="A line per request.")
@@ -43,6 +44,7 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
     import uvicorn  # noqa: PLC0415  # 70 ms that the other commands do not need
     from uvicorn.config import LOGGING_CONFIG  # noqa: PLC0415  # likewise
 
+    from webfoot.cli.draining import DrainingServer  # noqa: PLC0415  # likewise
     from webfoot.server import create_app  # noqa: PLC0415  # likewise: FastAPI
 
     if options["reload"] and options["debug"] is None:
@@ -76,7 +78,10 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         gc.freeze()
         gc.set_threshold(_OBJECTS_A_COLLECTION)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            # Whoever is held is answered, or sent on, within that time.
+            finish_s = settings.hold + _STOPPING_S
+            server = DrainingServer(config, app.health.drain, settings.drain, finish_s)
+            server.run(sockets=[listening])
 
 
 def _address(host: str, port: int) -> str:

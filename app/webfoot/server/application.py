@@ -20,6 +20,7 @@ from webfoot.jobs.running import Jobs
 from webfoot.server.address import Address
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
+from webfoot.server.health import Health
 from webfoot.server.holding import Holding
 from webfoot.server.jobs import job_routes
 from webfoot.server.pages import base_url_of, page_routes, wants_html
@@ -59,6 +60,7 @@ class Application(FastAPI):
             redoc_url=None,
         )
         self.engine = parts.engine
+        self.health = Health(parts.engine)
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
         self._data = DataEndpoint(parts.engine, parts.store, holding, settings)
@@ -66,6 +68,7 @@ class Application(FastAPI):
         self.include_router(page_routes(parts.engine, settings))
         self.include_router(job_routes(jobs, parts.engine, settings))
         self.include_router(static_routes())
+        self.include_router(self.health.routes())
         self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)
         self.add_exception_handler(Exception, _show_bug)

@@ -49,7 +49,6 @@ def page_routes(engine: Engine, settings: Settings) -> APIRouter:
     _add_udfs(router, engine, settings)
     _add_runs(router, engine, settings)
     _add_documents(router, engine)
-    _add_health(router, engine)
     return router
 
 
@@ -128,19 +127,6 @@ def _add_documents(router: APIRouter, engine: Engine) -> None:
     def docs(request: Request) -> Response:
         document = describe(engine.registry, base_url_of(request))
         return _page(request, "docs.html", document=document)
-
-
-def _add_health(router: APIRouter, engine: Engine) -> None:
-    @router.api_route("/healthz", methods=_READ)
-    def healthz() -> Response:
-        return JSONResponse({"status": "ok"})
-
-    @router.api_route("/readyz", methods=_READ)
-    def readyz() -> Response:
-        registry = engine.registry
-        return JSONResponse(
-            {"status": "ready", "udfs": len(registry), "problems": len(registry.problems)}
-        )
 
 
 def _catalog_page(engine: Engine, request: Request, *, debug: bool) -> Response:
