@@ -61,27 +61,32 @@ print(json.dumps(translator.translate(json.load(sys.stdin), {})))
 """
 
 
-@pytest.mark.slow
-def test_aws_reads_the_template_as_it_is_meant(template: dict[str, Any]) -> None:
+def translated(template: dict[str, Any]) -> dict[str, str]:
+    """The resources that AWS makes of a template, each with its type."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     translator = cache / "webfoot" / "sam-translator"
     if not translator.exists():
         pytest.fail("there is no translator; run tests/aws/install-translator")
-    given = json.loads(json.dumps(template))
-    # As `sam build` leaves it.
-    del given["Resources"]["Function"]["Metadata"]
-    image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/webfoot:1"
-    given["Resources"]["Function"]["Properties"]["ImageUri"] = image
     ran = subprocess.run(
         [sys.executable, "-c", _TRANSLATE],
         env={**variables(), "PYTHONPATH": str(translator)},
-        input=json.dumps(given),
+        input=json.dumps(template),
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    made = {name: item["Type"] for name, item in json.loads(ran.stdout)["Resources"].items()}
+    return {name: item["Type"] for name, item in json.loads(ran.stdout)["Resources"].items()}
+
+
+@pytest.mark.slow
+def test_aws_reads_the_template_as_it_is_meant(template: dict[str, Any]) -> None:
+    given = json.loads(json.dumps(template))
+    # As `sam build` leaves it.
+    del given["Resources"]["Function"]["Metadata"]
+    image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/webfoot:1"
+    given["Resources"]["Function"]["Properties"]["ImageUri"] = image
+    made = translated(given)
     assert set(made.values()) >= {
         *("AWS::Lambda::Function", "AWS::Lambda::Url", "AWS::ApiGatewayV2::Api"),
         *("AWS::ApiGatewayV2::Stage", "AWS::Lambda::EventInvokeConfig", "AWS::S3::Bucket"),
