@@ -9,7 +9,7 @@ ARCHITECTURE ?= arm64
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check check-slow check-browser lint types format deploy-aws deploy-aws-zip build-aws-zip \
+.PHONY: help serve test check check-slow check-offline check-browser lint types format deploy-aws deploy-aws-zip build-aws-zip \
 	bench lock clean
 
 help: ## List the commands
@@ -29,6 +29,10 @@ check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs the
 	PYTHON=$(BIN)/python tests/aws/install-translator
 	tests/aws/install-runtime
 	$(BIN)/python -m pytest -m slow --timeout 900
+
+check-offline: $(VENV)/.dev ## The tests where there is no network but loopback (Linux; CI runs them so, too)
+	unshare --map-root-user --net sh -c 'ip link set lo up && \
+		exec $(BIN)/python -m pytest --numprocesses auto --dist loadfile'
 
 check-browser: $(VENV)/.dev ## The pages, and DuckDB-Wasm, in a real Chromium (CI runs them too)
 	tests/browser/install-chromium
