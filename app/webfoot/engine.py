@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from pathlib import Path
 
+    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
@@ -103,6 +104,7 @@ class _Plan:
         key: Under what its result is kept.
         lifetime_s: How long that is fresh, in seconds.
         lineage: What has led to it.
+        audience: For whom its result is.
         arguments: What its record says that it was given.
     """
 
@@ -111,6 +113,7 @@ class _Plan:
     key: str
     lifetime_s: float
     lineage: Lineage
+    audience: Principal
     arguments: str = ""
 
 
@@ -172,23 +175,26 @@ class Engine:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._runner.close()
 
-    def call(self, udf: Udf, query: Iterable[tuple[str, str]]) -> Call:
-        """The call that a query string makes.
+    def call(self, udf: Udf, query: Iterable[tuple[str, str]], asker: Principal) -> Call:
+        """The call that `asker` makes with a query string.
 
         Raises:
             InvalidParameters: If it makes none.
         """
         with _about(udf):
-            return Call(udf.name, udf.version, udf.parameters.from_text(query))
+            arguments = udf.parameters.from_text(query)
+        return Call(udf.name, udf.version, arguments, _audience(udf, asker))
 
-    def call_with(self, udf: Udf, values: Mapping[str, Any]) -> Call:
+    def call_with(self, udf: Udf, values: Mapping[str, Any], asker: Principal) -> Call:
         """The call that parameters make which are given as values; see `call`."""
         with _about(udf):
-            return Call(udf.name, udf.version, udf.parameters.from_values(values))
+            arguments = udf.parameters.from_values(values)
+        return Call(udf.name, udf.version, arguments, _audience(udf, asker))
 
-    def fanout(self, udf: Udf, inputs: Inputs) -> Fanout:
+    def fanout(self, udf: Udf, inputs: Inputs, asker: Principal) -> Fanout:
         """The fan-out that many inputs make; see `make_fanout`."""
-        return make_fanout(udf, inputs, min(MOST_INPUTS, self._settings.calls))
+        most = min(MOST_INPUTS, self._settings.calls)
+        return make_fanout(udf, inputs, _audience(udf, asker), most)
 
     def lifetime(self, udf: Udf) -> float:
         """How long results of `udf` are fresh, in seconds."""
@@ -273,8 +279,8 @@ class Engine:
         result = await self._find(call.key)
         return result if result is not None and await self._there(result) else None
 
-    async def view(self, udf: Udf, result: Result, view: View) -> Answer:
-        """A view of a result, derived if it has not been yet; see `result`."""
+    async def view(self, udf: Udf, result: Result, view: View, audience: Principal) -> Answer:
+        """A view of a result, derived for its audience if it has not been yet; see `result`."""
         view.check(result.columns)
         if view.canonical:
             return Answer(result)
@@ -285,7 +291,7 @@ class Engine:
             return Answer(known)
 
         async def make() -> Result:
-            run = partial(self._write_view, udf, key, result, view)
+            run = partial(self._write_view, udf, result, view, audience)
             return await self._claimed(key, run, False, began, False)
 
         return Answer(await self._join(key, make, LINGER_S), ran=True, waited_s=time.time() - began)
@@ -423,8 +429,10 @@ class Engine:
             arguments=call.arguments,
             timeout_s=options.timeout_s or lineage.timeout_s,
             memory_bytes=options.memory_bytes or self._settings.memory,
+            asker=call.audience,
         )
-        plan = _Plan(job, udf, call.key, self.lifetime(udf), lineage, call.arguments)
+        asked = call.audience, call.arguments
+        plan = _Plan(job, udf, call.key, self.lifetime(udf), lineage, *asked)
         return await self._run(plan, before)
 
     async def _make_fanout(
@@ -453,8 +461,8 @@ class Engine:
             memory_bytes=self._settings.memory,
         )
         lifetime = max(expires - time.time(), 0.0)
-        told_of = f"{len(sources)} inputs"
-        plan = _Plan(job, udf, fanout.key, lifetime, lineage, told_of)
+        asked = fanout.audience, f"{len(sources)} inputs"
+        plan = _Plan(job, udf, fanout.key, lifetime, lineage, *asked)
         return await self._run(plan, before)
 
     async def _keep(self, kept: list[Result], result: Result) -> Path:
@@ -464,11 +472,11 @@ class Engine:
         return await self._store.local_path(result)
 
     async def answers_below(
-        self, udf: Udf, arguments: Sequence[str], lineage: Lineage
+        self, udf: Udf, arguments: Sequence[str], audience: Principal, lineage: Lineage
     ) -> AsyncGenerator[Answered]:
         """What comes of calls that a run makes, as it comes; see `webfoot.runners.Calls`."""
         lineage.budget.take(len(arguments))
-        calls = [Call(udf.name, udf.version, text) for text in arguments]
+        calls = [Call(udf.name, udf.version, text, audience) for text in arguments]
         async with aclosing(self._ask_all(udf, calls, lineage, rerun=False)) as told:
             async for number, answer in told:
                 if isinstance(answer, Error):
@@ -504,7 +512,7 @@ class Engine:
                     yield number, answer
 
     async def _write_view(
-        self, udf: Udf, key: str, result: Result, view: View, before: Known
+        self, udf: Udf, result: Result, view: View, audience: Principal, before: Known
     ) -> Result:
         # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
         blob = await self._store.open(result)
@@ -515,7 +523,8 @@ class Engine:
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
         lineage = self.root(self._settings.timeout)
-        return await self._run(_Plan(job, udf, key, math.inf, lineage), before)
+        plan = _Plan(job, udf, view.key(result), math.inf, lineage, audience)
+        return await self._run(plan, before)
 
     async def _run(self, plan: _Plan, before: Known) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
@@ -529,12 +538,14 @@ class Engine:
             seconds=0.0,
             trace=lineage.trace,
             parent=lineage.parent,
+            tenant=plan.audience.tenant,
+            principal=plan.audience.id,
         )
         staged = self._store.stage(run.id, extension)
         executions = 1 + before.executions
         self._running[key] = run.id
         try:
-            calls = _RunCalls(self, lineage, key, run.id)
+            calls = _RunCalls(self, plan, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
             # Others first, who have waited for its process: that must not stand idle meanwhile.
             await asyncio.sleep(0)
@@ -596,25 +607,36 @@ class _RunCalls:
 
     Args:
         engine: Answers them.
-        lineage: What has led to the run.
-        key: The key of its call.
+        plan: The run.
         run: Its id.
     """
 
-    def __init__(self, engine: Engine, lineage: Lineage, key: str, run: str) -> None:
-        self.depth = lineage.depth
+    def __init__(self, engine: Engine, plan: _Plan, run: str) -> None:
+        self.depth = plan.lineage.depth
         self._engine = engine
-        self._lineage = lineage
-        self._key = key
+        self._plan = plan
         self._run = run
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
         """Ask the engine."""
-        below = self._lineage.below(self._key, self._run)
+        plan = self._plan
+        below = plan.lineage.below(plan.key, self._run)
         found = below.registry.find(udf)
-        async with aclosing(self._engine.answers_below(found, arguments, below)) as answers:
+        if found.parameters.personal and not plan.udf.parameters.personal:
+            raise RunError(
+                f"{udf} is told who asks, and {plan.udf.name}, which calls it, is not: its result"
+                f" is kept for others, too; give {plan.udf.name} a parameter who: webfoot.Principal"
+            )
+        audience = _audience(found, plan.audience)
+        told = self._engine.answers_below(found, arguments, audience, below)
+        async with aclosing(told) as answers:
             async for answered in answers:
                 yield answered
+
+
+def _audience(udf: Udf, asker: Principal) -> Principal:
+    """For whom the results of a call are that `asker` makes."""
+    return asker if udf.parameters.personal else asker.among_all()
 
 
 @contextlib.contextmanager

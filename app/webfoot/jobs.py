@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from webfoot.access.principal import EVERYBODY, Principal
 from webfoot.errors import Conflict, Error, JobNotFound, RunCancelled, ServerBusy, UdfTimeout
 from webfoot.results import Call, Fanout, Result, from_json, to_json
 from webfoot.sqlite import SqliteFile
@@ -78,6 +79,7 @@ class Job:
         ended: When it ended, likewise.
         result: What came of it.
         problem: Why it failed, as a problem document.
+        audience: For whom its result is; see `webfoot.results.Call`.
     """
 
     id: str
@@ -92,6 +94,7 @@ class Job:
     ended: float | None = None
     result: Result | None = None
     problem: dict[str, Any] | None = None
+    audience: Principal = EVERYBODY
 
     @property
     def over(self) -> bool:
@@ -100,10 +103,11 @@ class Job:
 
     def question(self, udf: Udf) -> Question:
         """What it asks the engine, with the code that `udf` has now."""
-        calls = tuple(Call(udf.name, udf.version, text) for text in self.arguments)
+        asked = (udf.name, udf.version)
+        calls = tuple(Call(*asked, text, self.audience) for text in self.arguments)
         if self.names is None:
             return calls[0]
-        return Fanout(udf.name, udf.version, calls, self.names, self.partial)
+        return Fanout(*asked, calls, self.names, self.partial, self.audience)
 
 
 class _Attention:
@@ -220,8 +224,8 @@ class Jobs:
             return job
         [(record,)] = self._file.run("SELECT record FROM jobs WHERE once = ?", once)
         known = _read(record)
-        asked = (job.udf, job.arguments, job.names, job.partial)
-        if (known.udf, known.arguments, known.names, known.partial) != asked:
+        asked = (job.udf, job.arguments, job.names, job.partial, job.audience)
+        if (known.udf, known.arguments, known.names, known.partial, known.audience) != asked:
             raise Conflict(
                 f"the Idempotency-Key {once!r} was used for another job, {known.id}; use a new one"
             )
@@ -254,14 +258,14 @@ class Jobs:
                 return _read(record)
         return None
 
-    def get(self, id: str) -> Job:  # noqa: A002  # it is one
+    def get(self, id: str, asker: Principal) -> Job:  # noqa: A002  # it is one
         """The job of that id.
 
         Raises:
-            JobNotFound: If there is none.
+            JobNotFound: If there is none, or none that is `asker`'s.
         """
         job = self.find(id)
-        if job is None:
+        if job is None or not job.audience.includes(asker):
             raise JobNotFound(f"there is no job {id!r}, or it ended too long ago")
         return job
 
@@ -288,7 +292,8 @@ class Jobs:
         udf = self._engine.registry.get(job.udf)
         if udf is None:
             return 0
-        calls = [Call(udf.name, udf.version, text) for text in dict.fromkeys(job.arguments)]
+        arguments = dict.fromkeys(job.arguments)
+        calls = [Call(udf.name, udf.version, text, job.audience) for text in arguments]
         return sum([await self._engine.latest(call) is not None for call in calls])
 
     def log(self, job: Job) -> str:
@@ -409,6 +414,7 @@ def _job_of(question: Question, timeout_s: float) -> Job:
         timeout_s=timeout_s,
         state="queued",
         created=time.time(),
+        audience=question.audience,
     )
 
 
@@ -422,6 +428,10 @@ def _read(record: str) -> Job:
     result = None if plain["result"] is None else from_json(plain["result"])
     names = None if plain["names"] is None else tuple(plain["names"])
     assert result is None or isinstance(result, Result), "a job keeps no failures"
-    return Job(
-        **{**plain, "arguments": tuple(plain["arguments"]), "names": names, "result": result}
-    )
+    read = {
+        "arguments": tuple(plain["arguments"]),
+        "names": names,
+        "result": result,
+        "audience": Principal.from_plain(plain["audience"]),
+    }
+    return Job(**{**plain, **read})

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from webfoot.access.principal import Principal
 from webfoot.results import Column, Draft
 from webfoot.runners import Answered
 from webfoot.runners.jobs import Source, StitchJob, UdfJob, ViewJob
@@ -56,7 +57,8 @@ def write_job(job: Job, target: Path, log: Path) -> dict[str, Any]:
         "shared": False,
     }
     if isinstance(job, UdfJob):
-        return message | {"udf": job.udf.name, "arguments": job.arguments}
+        asked = {"udf": job.udf.name, "arguments": job.arguments}
+        return message | asked | {"asker": job.asker.plain()}
     if isinstance(job, StitchJob):
         sources = [
             [source.arguments, source.path and str(source.path), source.problem]
@@ -77,7 +79,8 @@ def read_job(message: Mapping[str, Any], registry: Registry | None) -> Job:
     limits = float("inf"), message["memory_bytes"]
     if "udf" in message and registry is not None:
         udf = registry.find(message["udf"])
-        return UdfJob(udf, message["arguments"], *limits)
+        asker = Principal.from_plain(message["asker"])
+        return UdfJob(udf, message["arguments"], *limits, asker)
     if "stitch" in message and registry is not None:
         sources = tuple(
             Source(arguments, Path(path) if path else None, problem)
