@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,7 +33,7 @@ _FRESH_S = 0.5
 _REMEMBERED = 10_000
 # A token is checked on a thread, and may wait for its issuer there: not on all threads.
 _TOKENS_AT_ONCE = 4
-_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+_LOCAL = re.compile(r"127(\.\d+){3}|::1|/.*")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class DoorGuard:
     def _welcome(self, scope: Mapping[str, Any]) -> Asker:
         # Where the server listens, which no request can pretend.
         address = scope.get("server") or ("", None)
-        if self._welcomes_all or address[0] in _LOOPBACK or address[0].startswith("/"):
+        if self._welcomes_all or _LOCAL.fullmatch(address[0]):
             return ANYBODY
         raise Unauthorized(
             "this server has given out no key, and was not told to be open to everybody; make a key"

@@ -87,11 +87,11 @@ class KeyFolder:
         self._add("share", share.id, json.dumps(share.plain()))
         return sign(share, self._make_secret())
 
-    def keys(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """All keys, the oldest first."""
         return [replace(_read_key(record), revoked=gone) for record, _, gone in self._all("key")]
 
-    def shares(self) -> list[GivenShare]:
+    def all_shares(self) -> list[GivenShare]:
         """All share links, the oldest first."""
         return [
             GivenShare(Share.from_plain(json.loads(record)), created, revoked)

@@ -13,7 +13,7 @@ from webfoot.access.roles import Policy, read_policy
 from webfoot.access.throttling import Throttle
 from webfoot.access.tokens import Issuer, Tokens
 from webfoot.access.usage import Usage
-from webfoot.errors import SettingsError
+from webfoot.errors import Forbidden, SettingsError
 from webfoot.settings import IN_SECRETS
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from webfoot.access.guards import Guard
     from webfoot.access.keys import Keys
+    from webfoot.access.shares import Share
     from webfoot.settings import Settings
 
 
@@ -43,6 +44,20 @@ class Access:
     usage: Usage
     folder: KeyFolder | None = None
     keys: Sequence[Keys] = ()
+
+    def give(self, share: Share) -> str:
+        """Give out a share link: its token.
+
+        Raises:
+            Forbidden: If nothing could sign it.
+        """
+        for keys in self.keys:
+            if keys.exist():
+                return keys.give(share)
+        raise Forbidden(
+            "share links are signed by what comes with the first key (webfoot keys create), or by"
+            " WEBFOOT_SHARE_SECRET; this server has neither"
+        )
 
     def close(self) -> None:
         """Write what is not written yet, and let go of the folder."""

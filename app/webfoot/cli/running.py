@@ -16,7 +16,14 @@ from rich.console import Console
 from webfoot.access.principal import ANONYMOUS
 from webfoot.assembly import assemble
 from webfoot.cli.display import count, show_rows
-from webfoot.cli.options import FOLDER_OPTION, RUNNER, STORE, settings_of, with_folder
+from webfoot.cli.options import (
+    FOLDER_OPTION,
+    RUNNER,
+    STORE,
+    read_pair,
+    settings_of,
+    with_folder,
+)
 from webfoot.cli.output import beside, check_target, extension_of
 from webfoot.errors import Error
 from webfoot.quantities import write_seconds, write_size
@@ -51,19 +58,12 @@ def run(
     **options: Any,
 ) -> None:
     """Call the UDF NAME and show its table, or write it with --format or --output."""
-    pairs = [_pair(text) for text in parameters]
+    pairs = [read_pair(text) for text in parameters]
     extension = extension or (extension_of(output, MEDIA_TYPES) if output else None)
     if extension is not None:
         check_target(output, extension, is_text=extension in TEXTS)
     settings = with_folder(settings_of(workers=1, **options))
     asyncio.run(_run(settings, name, pairs, extension, output, rerun))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise click.UsageError(f"parameters are written key=value, got {text!r}")
-    return key, value
 
 
 async def _run(

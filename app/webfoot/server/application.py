@@ -27,6 +27,7 @@ from webfoot.server.holding import Holding
 from webfoot.server.jobs import job_routes
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
+from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
 from webfoot.settings import S3Place, Settings
 
@@ -73,6 +74,7 @@ class Application(FastAPI):
         self.router.routes.extend(catalog_routes(parts.engine, parts.store))
         self.include_router(page_routes(parts.engine, settings))
         self.include_router(job_routes(jobs, parts.engine, settings))
+        self.include_router(share_routes(access))
         self.include_router(static_routes())
         self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)

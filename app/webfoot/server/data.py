@@ -31,9 +31,9 @@ from webfoot.errors import (
 )
 from webfoot.jobs import Job
 from webfoot.results import is_whole
+from webfoot.server.bounds import MOST_BODY_BYTES
 from webfoot.server.conditions import http_date, read_range
 from webfoot.server.fanouts import (
-    MOST_BODY_BYTES,
     accepted_extension,
     from_body,
     from_query,

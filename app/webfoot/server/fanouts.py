@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import InvalidParameters
 from webfoot.fanout import MOST_INPUTS, Inputs
+from webfoot.server.bounds import MOST_BODY_BYTES
 from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ FANOUT_OPTIONS: Mapping[str, str] = {
     " of several, all combinations, the last name's values in turn first.",
     "_partial": "`allow`: calls of a fan-out may fail; a column `_error` then tells why.",
 }
-# Ten thousand inputs of a kilobyte and a half.
-MOST_BODY_BYTES = 16_000_000
 ALLOW = "allow"
 
 Pairs = list[tuple[str, str]]

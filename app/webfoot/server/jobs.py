@@ -16,7 +16,8 @@ from webfoot.access.principal import Principal
 from webfoot.errors import InvalidParameters
 from webfoot.results import Refused
 from webfoot.server.address import base_url_of
-from webfoot.server.fanouts import MOST_BODY_BYTES, from_records, read_json
+from webfoot.server.bounds import MOST_BODY_BYTES
+from webfoot.server.fanouts import from_records, read_json
 from webfoot.server.transfer import read_body
 from webfoot.server.visits import visit_of
 
