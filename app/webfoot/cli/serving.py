@@ -55,6 +55,7 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
     import uvicorn  # noqa: PLC0415  # 70 ms that the other commands do not need
     from uvicorn.config import LOGGING_CONFIG  # noqa: PLC0415  # likewise
 
+    from webfoot.cli.connections import BoundedProtocol  # noqa: PLC0415  # likewise
     from webfoot.server import create_app  # noqa: PLC0415  # likewise: FastAPI
 
     if options["reload"] and options["debug"] is None:
@@ -82,6 +83,8 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         config = uvicorn.Config(
             app,
             log_config={**LOGGING_CONFIG, "loggers": loggers, **_masked(LOGGING_CONFIG)},
+            http=BoundedProtocol,
+            ws="none",
             # DuckDB and proxies keep connections; five seconds would close them between queries.
             timeout_keep_alive=75,
             # Who may say what a client asked for, and what of it, is ours to decide.

@@ -11,8 +11,8 @@ from webfoot.server.problems import Reply, http_reply
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-# No proxy passes on a URL that is nearly as long; of a call, less of it is read.
-MOST_URL_BYTES = 100_000
+# No proxy passes on a URL that is nearly as long; of the query of a call, a little less is read.
+MOST_URL_BYTES = 65_000
 # A body of the inputs of ten thousand calls, each of a kilobyte and a half.
 MOST_BODY_BYTES = 16_000_000
 _MOST_HEADERS = 100
