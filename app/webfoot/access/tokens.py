@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from webfoot.access.keys import check_tenant
@@ -92,8 +93,12 @@ class Tokens:
     def _discover(self) -> str:
         """Where the issuer's OpenID configuration says that its keys are."""
         address = f"{self._issuer.url.rstrip('/')}/.well-known/openid-configuration"
-        with urlopen(address, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # the operator's own setting
-            found = json.loads(answer.read(_MOST_DOCUMENT_BYTES))
+        try:
+            with urlopen(address, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # the operator's own
+                found = json.loads(answer.read(_MOST_DOCUMENT_BYTES))
+        except HTTPError as error:
+            with error:
+                raise ValueError(f"{address} answered {error.code}") from None
         if found.get("issuer") != self._issuer.url:
             raise ValueError(f"{address} is of another issuer, {found.get('issuer')!r}")
         return str(found["jwks_uri"])

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from webfoot.errors import (
     Error,
+    Forbidden,
     InvalidParameters,
     JobNotFound,
     RunCancelled,
@@ -234,7 +235,7 @@ class DataEndpoint:
             found = await self._peek(asked, request.headers)
             if found is not None:
                 return await self._head_of(request, asked, *found)
-        except (UdfNotFound, JobNotFound, UnsupportedFormat):
+        except (Forbidden, UdfNotFound, JobNotFound, UnsupportedFormat):
             raise
         except Error as error:
             # GET will say what is wrong; here it would make DuckDB ask five times more.

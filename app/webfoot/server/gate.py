@@ -17,15 +17,9 @@ from webfoot.errors import Error, Forbidden, ServerBusy, Unauthorized
 from webfoot.server.address import base_url_of
 from webfoot.server.bounds import refuse_oversized
 from webfoot.server.permissions import FOR_RESULTS, Need, check_rights, wanted_by
-from webfoot.server.problems import Reply, lazy_reply
-from webfoot.server.requests import SHARE, path_of, read_headers, read_request
-from webfoot.server.telling import (
-    is_duckdb,
-    tell_nothing,
-    tell_reader,
-    tell_visitor,
-    without_body,
-)
+from webfoot.server.problems import Reply
+from webfoot.server.requests import SHARE, read_request
+from webfoot.server.telling import tell_nothing, tell_reader, tell_visitor, without_body
 from webfoot.server.transfer import send_reply
 from webfoot.server.visits import VISIT, Visit
 
@@ -171,19 +165,9 @@ class Gate:
         return narrowed
 
     async def _refusal(self, error: Error, scope: Scope, wanted: Wanted | None) -> Reply:
-        """The error, told as whoever asks will see it.
-
-        HEAD is refused, too; but to DuckDB, which would ask four times more and then say nothing
-        but "HTTP 0": GET tells it what is wrong.
-        """
-        headers = read_headers(scope)
-        for_result = wanted is not None and wanted.need in FOR_RESULTS
-        if scope["method"] == "HEAD" and is_duckdb(headers):
-            extension = path_of(scope).rpartition(".")[2]
-            if for_result or extension == "duckdb":
-                return lazy_reply(extension)
+        """The error, told as whoever asks will see it."""
         self._add_cure(error, scope)
-        if for_result:
+        if wanted is not None and wanted.need in FOR_RESULTS:
             return _for_method(tell_reader(error, read_request(scope), self._settings), scope)
         return _for_method(await tell_visitor(error, scope, self._settings), scope)
 

@@ -12,6 +12,7 @@ from webfoot.server.problems import (
     catalog_reply,
     duckdb_reply,
     http_reply,
+    lazy_reply,
     page_reply,
     problem_reply,
     sheet_reply,
@@ -40,7 +41,14 @@ def is_duckdb(headers: Mapping[str, str]) -> bool:
 
 
 def tell_reader(error: Error, request: Request, settings: Settings) -> Reply:
-    """The error to whoever asks for a result."""
+    """The error to whoever asks for a result.
+
+    To a HEAD of DuckDB, only that there is none: of any other it makes "HTTP 0", after four more
+    requests. GET tells it what is wrong.
+    """
+    lazy = error.status != HTTPStatus.NOT_FOUND and is_duckdb(request.headers)
+    if request.method == "HEAD" and lazy:
+        return lazy_reply(request.extension)
     if wants_inline_errors(request):
         return sheet_reply(error, request.base_url, mark=wants_mark(request))
     told_in_file = (
@@ -59,11 +67,13 @@ def tell_reader(error: Error, request: Request, settings: Settings) -> Reply:
 
 
 async def tell_visitor(error: Error, scope: Scope, settings: Settings) -> Reply:
-    """The error to whoever asks for anything else."""
+    """The error to whoever asks for anything else; see `tell_reader`."""
     headers = read_headers(scope)
-    attached = path_of(scope).endswith(".duckdb") and error.status not in _PASSING
-    if attached and is_duckdb(headers) and settings.duckdb_errors and scope["method"] == "GET":
-        return await asyncio.to_thread(catalog_reply, error, base_url_of(scope))
+    if path_of(scope).endswith(".duckdb") and is_duckdb(headers):
+        if scope["method"] == "HEAD":
+            return lazy_reply("duckdb")
+        if settings.duckdb_errors and error.status not in _PASSING:
+            return await asyncio.to_thread(catalog_reply, error, base_url_of(scope))
     problem = problem_reply(error, debug=settings.debug)
     return page_reply(problem, base_url_of(scope)) if wants_page(headers) else problem
 
