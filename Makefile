@@ -31,7 +31,7 @@ check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs the
 	$(BIN)/python -m pytest -m slow --timeout 900
 
 check-offline: $(VENV)/.dev ## The tests where there is no network but loopback (Linux; CI runs them so, too)
-	unshare --map-root-user --net sh -c 'ip link set lo up && \
+	unshare $$([ $$(id -u) = 0 ] || echo --map-root-user) --net sh -c 'ip link set lo up && \
 		exec $(BIN)/python -m pytest --numprocesses auto --dist loadfile'
 
 check-browser: $(VENV)/.dev ## The pages, and DuckDB-Wasm, in a real Chromium (CI runs them too)
@@ -65,9 +65,9 @@ bench: $(VENV)/.dev ## Every benchmark, side by side with its peers
 	$(BIN)/python -m bench
 
 lock: $(VENV)/.dev ## Renew the hash-locked requirements
-	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --group build --group dev $(UV_LOCK) -o requirements-dev.txt
-	$(BIN)/uv pip compile pyproject.toml --extra examples --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --extra aws --group build -c requirements-dev.txt $(UV_LOCK) -o requirements-aws.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --extra oidc --group build --group dev $(UV_LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra oidc --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra aws --extra oidc --group build -c requirements-dev.txt $(UV_LOCK) -o requirements-aws.txt
 
 UV_LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header

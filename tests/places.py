@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from webfoot import registry, sources
+from webfoot.access.principal import ANONYMOUS
 from webfoot.engine import Engine
 from webfoot.results import Column, Draft, Usage
 from webfoot.runners.jobs import ViewJob
@@ -98,7 +99,7 @@ class Place:
         return self.engine.registry.find(name)
 
     def call(self, name: str = "hourly", n: int = 1) -> Call:
-        return self.engine.call(self.udf(name), [("n", str(n))])
+        return self.engine.call(self.udf(name), [("n", str(n))], ANONYMOUS)
 
     async def ask(
         self, name: str = "hourly", n: int = 1, *, ranged: bool = False, rerun: bool = False

@@ -15,6 +15,7 @@ import pytest
 from tests.s3_server import KEYS, moto_server
 
 from webfoot import engine as engines
+from webfoot.access.principal import EVERYBODY
 from webfoot.errors import (
     Error,
     InvalidParameters,
@@ -121,6 +122,7 @@ def test_two_server_processes_that_share_a_store_make_one_run(
     script = f"""
 import asyncio, sys, time
 from pathlib import Path
+from webfoot.access.principal import EVERYBODY
 from webfoot.assembly import assemble
 from webfoot.settings import Settings
 async def main():
@@ -128,7 +130,7 @@ async def main():
     parts = assemble(Settings(folder=folder, store=store))
     await parts.start()
     udf = parts.engine.registry.find("counted")
-    call = parts.engine.call(udf, [])
+    call = parts.engine.call(udf, [], EVERYBODY)
     print("ready", flush=True)
     sys.stdin.readline()
     answers = await asyncio.gather(*(parts.engine.result(udf, call) for _ in range(10)))
@@ -312,7 +314,7 @@ def test_head_tells_what_is_fresh_and_never_runs(place: Place) -> None:
         assert await place.head() == result
         view = View("csv")
         assert await place.engine.peek(place.call(), view) is None
-        derived = await place.engine.view(place.udf("hourly"), result, view)
+        derived = await place.engine.view(place.udf("hourly"), result, view, EVERYBODY)
         assert await place.engine.peek(place.call(), view) == derived.result
         assert await place.engine.peek(place.call(), View("csv", columns=("no",))) is None
 
@@ -594,13 +596,15 @@ def test_views_are_one_run_each_and_are_kept(place: Place) -> None:
         result = (await place.ask()).result
         hourly = place.udf("hourly")
         answers = await asyncio.gather(
-            *(place.engine.view(hourly, result, View("csv")) for _ in range(20))
+            *(place.engine.view(hourly, result, View("csv"), EVERYBODY) for _ in range(20))
         )
         assert len({answer.result.etag for answer in answers}) == 1
-        assert not (await place.engine.view(hourly, result, View("csv"))).ran
-        assert (await place.engine.view(hourly, result, View("parquet"))).result == result
+        assert not (await place.engine.view(hourly, result, View("csv"), EVERYBODY)).ran
+        assert (
+            await place.engine.view(hourly, result, View("parquet"), EVERYBODY)
+        ).result == result
         with pytest.raises(InvalidParameters):
-            await place.engine.view(hourly, result, View("csv", columns=("no",)))
+            await place.engine.view(hourly, result, View("csv", columns=("no",)), EVERYBODY)
 
     asyncio.run(ask())
     assert place.runner.runs == 2
@@ -612,7 +616,7 @@ def test_a_view_of_evicted_bytes_is_to_be_asked_again(place: Place) -> None:
         result = (await place.ask()).result
         (await place.store.local_path(result)).unlink()
         with pytest.raises(ServerBusy):
-            await place.engine.view(place.udf("hourly"), result, View("csv"))
+            await place.engine.view(place.udf("hourly"), result, View("csv"), EVERYBODY)
 
     asyncio.run(ask())
     assert place.runner.runs == 1
@@ -720,7 +724,7 @@ def test_a_view_is_a_run_too(place: Place) -> None:
         tally = Tally()
         result = (await place.ask()).result
         for _ in range(2):
-            await place.engine.view(place.udf("hourly"), result, View("csv"), tally)
+            await place.engine.view(place.udf("hourly"), result, View("csv"), EVERYBODY, tally)
         return tally
 
     tally = asyncio.run(ask())

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from pathlib import Path
 
+    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
@@ -103,6 +104,7 @@ class _Plan:
         key: Under what its result is kept.
         lifetime_s: How long that is fresh, in seconds.
         lineage: What has led to it.
+        audience: For whom its result is.
         arguments: What its record says that it was given.
     """
 
@@ -111,6 +113,7 @@ class _Plan:
     key: str
     lifetime_s: float
     lineage: Lineage
+    audience: Principal
     arguments: str
 
     @property
@@ -181,23 +184,26 @@ class Engine:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._runner.close()
 
-    def call(self, udf: Udf, query: Iterable[tuple[str, str]]) -> Call:
-        """The call that a query string makes.
+    def call(self, udf: Udf, query: Iterable[tuple[str, str]], asker: Principal) -> Call:
+        """The call that `asker` makes with a query string.
 
         Raises:
             InvalidParameters: If it makes none.
         """
         with _about(udf):
-            return Call(udf.name, udf.version, udf.parameters.from_text(query))
+            arguments = udf.parameters.from_text(query)
+        return Call(udf.name, udf.version, arguments, _audience(udf, asker))
 
-    def call_with(self, udf: Udf, values: Mapping[str, Any]) -> Call:
+    def call_with(self, udf: Udf, values: Mapping[str, Any], asker: Principal) -> Call:
         """The call that parameters make which are given as values; see `call`."""
         with _about(udf):
-            return Call(udf.name, udf.version, udf.parameters.from_values(values))
+            arguments = udf.parameters.from_values(values)
+        return Call(udf.name, udf.version, arguments, _audience(udf, asker))
 
-    def fanout(self, udf: Udf, inputs: Inputs) -> Fanout:
+    def fanout(self, udf: Udf, inputs: Inputs, asker: Principal) -> Fanout:
         """The fan-out that many inputs make; see `make_fanout`."""
-        return make_fanout(udf, inputs, min(MOST_INPUTS, self._settings.calls))
+        most = min(MOST_INPUTS, self._settings.calls)
+        return make_fanout(udf, inputs, _audience(udf, asker), most)
 
     def lifetime(self, udf: Udf) -> float:
         """How long results of `udf` are fresh, in seconds."""
@@ -278,7 +284,9 @@ class Engine:
             Error: Why there is nothing.
         """
         staged = self._store.stage(descent.run, "parquet")
-        calls = _RunCalls(self, lineage, descent.path[-1], descent.run)
+        key, asked = descent.path[-1], (job.asker, job.arguments)
+        plan = _Plan(job, job.udf, key, self.lifetime(job.udf), lineage, *asked)
+        calls = _RunCalls(self, plan, descent.run)
         try:
             with self._circles.known(descent.path):
                 log = self.runs.log_path(descent.run)
@@ -327,9 +335,14 @@ class Engine:
         return result if result is not None and await self._there(result) else None
 
     async def view(
-        self, udf: Udf, result: Result, view: View, tally: Tally | None = None
+        self,
+        udf: Udf,
+        result: Result,
+        view: View,
+        audience: Principal,
+        tally: Tally | None = None,
     ) -> Answer:
-        """A view of a result, derived if it has not been yet; see `result` and `request`."""
+        """A view of a result, derived for its audience if it has not been yet; see `result`."""
         view.check(result.columns)
         if view.canonical:
             return Answer(result)
@@ -341,7 +354,7 @@ class Engine:
         lineage = self.request(tally or Tally())
 
         async def make() -> Result:
-            run = partial(self._write_view, udf, result, view, lineage)
+            run = partial(self._write_view, udf, result, view, audience, lineage)
             return await self._claimed(key, run, False, began, False)
 
         made = await self._join(key, make, lineage.linger_s)
@@ -480,8 +493,10 @@ class Engine:
             arguments=call.arguments,
             timeout_s=options.timeout_s or lineage.timeout_s,
             memory_bytes=options.memory_bytes or self._settings.memory,
+            asker=call.audience,
         )
-        plan = _Plan(job, udf, call.key, self.lifetime(udf), lineage, call.arguments)
+        asked = call.audience, call.arguments
+        plan = _Plan(job, udf, call.key, self.lifetime(udf), lineage, *asked)
         return await self._run(plan, before)
 
     async def _make_fanout(
@@ -511,8 +526,8 @@ class Engine:
             memory_bytes=self._settings.memory,
         )
         lifetime = max(expires - time.time(), 0.0)
-        told_of = f"{len(sources)} inputs"
-        plan = _Plan(job, udf, fanout.key, lifetime, lineage, told_of)
+        asked = fanout.audience, f"{len(sources)} inputs"
+        plan = _Plan(job, udf, fanout.key, lifetime, lineage, *asked)
         return await self._run(plan, before)
 
     async def _counted(
@@ -534,11 +549,11 @@ class Engine:
         return await self._store.local_path(result)
 
     async def answers_below(
-        self, udf: Udf, arguments: Sequence[str], lineage: Lineage
+        self, udf: Udf, arguments: Sequence[str], audience: Principal, lineage: Lineage
     ) -> AsyncGenerator[Answered]:
         """What comes of calls that a run makes, as it comes; see `webfoot.runners.Calls`."""
         lineage.budget.take(len(arguments))
-        calls = [Call(udf.name, udf.version, text) for text in arguments]
+        calls = [Call(udf.name, udf.version, text, audience) for text in arguments]
         async with aclosing(self._ask_all(udf, calls, lineage, rerun=False)) as told:
             async for number, answer in told:
                 if isinstance(answer, Error):
@@ -574,7 +589,13 @@ class Engine:
                     yield number, answer
 
     async def _write_view(
-        self, udf: Udf, result: Result, view: View, lineage: Lineage, before: Known
+        self,
+        udf: Udf,
+        result: Result,
+        view: View,
+        audience: Principal,
+        lineage: Lineage,
+        before: Known,
     ) -> Result:
         # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
         blob = await self._store.open(result)
@@ -584,8 +605,8 @@ class Engine:
         source = await self._store.local_path(result)
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
-        told_of = f"{view.extension} of run {result.run}"
-        plan = _Plan(job, udf, view.key(result), math.inf, lineage, told_of)
+        asked = audience, f"{view.extension} of run {result.run}"
+        plan = _Plan(job, udf, view.key(result), math.inf, lineage, *asked)
         return await self._run(plan, before)
 
     async def _run(self, plan: _Plan, before: Known) -> Result:
@@ -601,13 +622,15 @@ class Engine:
             kind=plan.kind,
             trace=lineage.trace,
             parent=lineage.parent,
+            tenant=plan.audience.tenant,
+            principal=plan.audience.id,
         )
         staged = self._store.stage(run.id, extension)
         executions = 1 + before.executions
         self._running[key] = run.id
         usage: Usage | None = None
         try:
-            calls = _RunCalls(self, lineage, key, run.id)
+            calls = _RunCalls(self, plan, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
             usage = draft.usage
             # Others first, who have waited for its process: that must not stand idle meanwhile.
@@ -678,42 +701,53 @@ class _RunCalls:
 
     Args:
         engine: Answers them.
-        lineage: What has led to the run.
-        key: The key of its call.
+        plan: The run.
         run: Its id.
     """
 
-    def __init__(self, engine: Engine, lineage: Lineage, key: str, run: str) -> None:
+    def __init__(self, engine: Engine, plan: _Plan, run: str) -> None:
         self._engine = engine
-        self._lineage = lineage
-        self._key = key
+        self._plan = plan
         self._run = run
 
     @property
     def descent(self) -> Descent:
         """The run's place."""
-        lineage = self._lineage
+        lineage = self._plan.lineage
         return Descent(
             run=self._run,
             trace=lineage.trace,
             depth=lineage.depth,
-            path=(*lineage.path, self._key),
+            path=(*lineage.path, self._plan.key),
             calls=lineage.budget.left,
             timeout_s=lineage.timeout_s,
         )
 
     def made_elsewhere(self, calls: int, cost: Mapping[str, float]) -> None:
         """Count them."""
-        self._lineage.budget.count(calls)
-        self._lineage.tally.add_all(cost)
+        self._plan.lineage.budget.count(calls)
+        self._plan.lineage.tally.add_all(cost)
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
         """Ask the engine."""
-        below = self._lineage.below(self._key, self._run)
+        plan = self._plan
+        below = plan.lineage.below(plan.key, self._run)
         found = below.registry.find(udf)
-        async with aclosing(self._engine.answers_below(found, arguments, below)) as answers:
+        if found.parameters.personal and not plan.udf.parameters.personal:
+            raise RunError(
+                f"{udf} is told who asks, and {plan.udf.name}, which calls it, is not: its result"
+                f" is kept for others, too; give {plan.udf.name} a parameter who: webfoot.Principal"
+            )
+        audience = _audience(found, plan.audience)
+        told = self._engine.answers_below(found, arguments, audience, below)
+        async with aclosing(told) as answers:
             async for answered in answers:
                 yield answered
+
+
+def _audience(udf: Udf, asker: Principal) -> Principal:
+    """For whom the results of a call are that `asker` makes."""
+    return asker if udf.parameters.personal else asker.among_all()
 
 
 @contextlib.contextmanager

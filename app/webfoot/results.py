@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from webfoot.access.principal import EVERYBODY, Principal
+
 if TYPE_CHECKING:
     from webfoot.errors import InvalidParameters
 
@@ -151,15 +153,19 @@ class Call:
         udf: The UDF's name.
         version: The hash of its code.
         arguments: Canonical JSON: defaults filled in, typed, names sorted.
+        audience: For whom its result is: all of a tenant; or one principal, if the UDF is told who
+            asks. Nobody else is to learn that there is one.
     """
 
     udf: str
     version: str
     arguments: str
+    audience: Principal = EVERYBODY
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", digest("call", self.udf, self.version, self.arguments))
+        told = self.udf, self.version, self.arguments, *_apart(self.audience)
+        object.__setattr__(self, "key", digest("call", *told))
 
 
 @dataclass(frozen=True)
@@ -188,6 +194,7 @@ class Fanout:
         inputs: The calls, in the order of the table; and inputs that make none.
         names: The parameters that are told beside the rows.
         partial: Whether inputs that fail are told in the table, and do not fail the whole.
+        audience: For whom it is; see `Call`.
     """
 
     udf: str
@@ -195,13 +202,14 @@ class Fanout:
     inputs: tuple[Call | Refused, ...]
     names: tuple[str, ...]
     partial: bool = False
+    audience: Principal = EVERYBODY
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
         keys = [item.key for item in self.inputs]
         partial = "partial" if self.partial else ""
-        key = digest("fan-out", self.udf, self.version, partial, repr(self.names), *keys)
-        object.__setattr__(self, "key", key)
+        told = self.udf, self.version, partial, repr(self.names), *_apart(self.audience), *keys
+        object.__setattr__(self, "key", digest("fan-out", *told))
 
     @property
     def calls(self) -> list[Call]:
@@ -210,6 +218,11 @@ class Fanout:
 
 
 Question = Call | Fanout
+
+
+def _apart(audience: Principal) -> tuple[str, ...]:
+    """What keeps the keys of an audience's results apart from those of all others."""
+    return () if audience == EVERYBODY else (audience.text(),)
 
 
 def is_whole(question: Question) -> bool:

@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from webfoot.access.principal import Principal
 from webfoot.billing import billed_ms
 from webfoot.sqlite import SqliteFile
 
@@ -44,6 +45,8 @@ class Run:
         problem: Why it failed, with the author's traceback; None if it did not.
         trace: The id of all runs that one request has led to.
         parent: The run that has called this one; None if a request did.
+        tenant: Whose it is; see `webfoot.access.principal`.
+        principal: The one whose it is, if it is not all of the tenant's.
     """
 
     id: str
@@ -60,6 +63,13 @@ class Run:
     problem: dict[str, Any] | None = None
     trace: str = ""
     parent: str | None = None
+    tenant: str = ""
+    principal: str = ""
+
+    @property
+    def audience(self) -> Principal:
+        """Who may know of it."""
+        return Principal(self.principal, self.tenant)
 
     def took(self, usage: Usage) -> Run:
         """The same run, with what it took."""

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "WEBFOOT_"
+# How a setting begins that only says where its value is kept.
+IN_SECRETS = "secret:"
+LEAST_SECRET = 32
+# Of JSON Web Tokens; nobody who checks a token could make one.
+_ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _EVERYBODY = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
@@ -78,8 +86,10 @@ class S3Access:
     encryption: S3Encryption = S3Encryption()
 
 
-def _setting(default: Any, read: Callable[[str], Any], help_text: str) -> Any:
-    return field(default=default, metadata={"read": read, "help": help_text})
+def _setting(
+    default: Any, read: Callable[[str], Any], help_text: str, *, shown: bool = True
+) -> Any:
+    return field(default=default, repr=shown, metadata={"read": read, "help": help_text})
 
 
 def _read_bool(text: str) -> bool:
@@ -117,6 +127,12 @@ def _read_base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _read_address(text: str) -> str:
+    """An address that is compared as it is written, with a slash at its end or without."""
+    _read_base_url(text)
+    return text
+
+
 def _read_networks(text: str) -> tuple[Network, ...]:
     if text.strip() == "*":
         return _EVERYBODY
@@ -126,6 +142,26 @@ def _read_networks(text: str) -> tuple[Network, ...]:
         raise ValueError(
             f"write addresses like '10.0.0.0/8, ::1', or '*', got {text!r} ({error})"
         ) from error
+
+
+def _read_share_secret(text: str) -> str:
+    if len(text) < LEAST_SECRET and not text.startswith(IN_SECRETS):
+        raise ValueError(
+            f"write {LEAST_SECRET} letters or more that nobody can guess (`openssl rand -hex 32`"
+            f" makes them), or '{IN_SECRETS}NAME', got {len(text)}"
+        )
+    return text
+
+
+def _read_algorithms(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in _ALGORITHMS:
+            raise ValueError(
+                f"choose from {', '.join(_ALGORITHMS)}, which sign with a key of their own, got"
+                f" {name!r}"
+            )
+    return names
 
 
 def _read_secret_places(text: str) -> tuple[str, ...]:
@@ -262,6 +298,48 @@ class Settings:
         _read_bool,
         "Whether DuckDB is told errors inside a Parquet file, where it shows them.",
     )
+    open: bool = _setting(
+        False,
+        _read_bool,
+        "Whether others than this machine are let in while nobody has been given a key.",
+    )
+    access: Path | None = _setting(  # noqa: RUF009  # it is a field
+        None,
+        lambda text: Path(text).absolute(),
+        "The folder of keys and share links; `access` in the store, if that is a folder.",
+    )
+    keys: str = _setting(
+        "",
+        str,
+        "Keys without such a folder: what `webfoot keys export` prints, or `secret:NAME`.",
+        shown=False,
+    )
+    share_secret: str = _setting(
+        "",
+        _read_share_secret,
+        "What signs share links without such a folder, 32 letters or more, or `secret:NAME`.",
+        shown=False,
+    )
+    roles: Path | None = _setting(  # noqa: RUF009  # it is a field
+        None, Path, "A TOML file of roles, and of limits of UDFs."
+    )
+    requests: int = _setting(
+        1_000, _read_count, "How many requests are answered at once before the answer is 503."
+    )
+    jwt_issuer: str = _setting(
+        "", _read_address, "Whose JSON Web Tokens are accepted, such as `https://login.host`."
+    )
+    jwt_audience: str = _setting("", str, "For whom tokens must be: this server's name there.")
+    jwt_keys: str = _setting(
+        "", _read_address, "Where the issuer's keys are, if not where its configuration says."
+    )
+    jwt_algorithms: tuple[str, ...] = _setting(
+        ("RS256", "ES256"), _read_algorithms, "How tokens may be signed."
+    )
+    jwt_roles: str = _setting("roles", str, "The claim of a token that lists roles.")
+    jwt_tenant: str = _setting(
+        "", str, "The claim that names the tenant, which tokens must then have."
+    )
     # What `webfoot.cursor()` and the like need to know, in UDFs and outside of servers.
     temp: Path = _setting(  # noqa: RUF009  # it is a field
         Path(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # each process has its own below it
@@ -281,6 +359,13 @@ class Settings:
         _read_secret_places,
         "Where sessions find secrets: `environment`, folders, `ssm:/prefix`, in this order.",
     )
+
+    @property
+    def access_folder(self) -> Path | None:
+        """Where keys are; None if no folder is for them."""
+        if self.access is None and isinstance(self.store, Path):
+            return self.store.absolute() / "access"
+        return self.access
 
     @property
     def s3(self) -> S3Access:

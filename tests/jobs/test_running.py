@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.s3_server import KEYS, moto_server
 
+from webfoot.access.principal import EVERYBODY
 from webfoot.errors import Conflict, JobNotFound, ServerBusy, UdfTimeout
 from webfoot.jobs.bucket import BucketRecords
 from webfoot.jobs.folder import FolderRecords
@@ -40,7 +41,7 @@ def jobs_of(place: Place, records: JobRecords, **given: float) -> Jobs:
 
 async def until(jobs: Jobs, job: Job, *states: str) -> Job:
     patient_until = time.monotonic() + 20
-    while (found := await jobs.get(job.id)).state not in states:
+    while (found := await jobs.get(job.id, EVERYBODY)).state not in states:
         assert time.monotonic() < patient_until, "it never came"
         await asyncio.sleep(0.005)
     return found
@@ -168,7 +169,7 @@ def test_a_request_s_job_ends_when_nobody_comes_back(place: Place, play: Play) -
 
         await asyncio.gather(hold(), until(jobs, left, "cancelled"))
         await until(jobs, kept, "cancelled")
-        assert (await jobs.get(own.id)).state == "running"
+        assert (await jobs.get(own.id, EVERYBODY)).state == "running"
         place.runner.go.set()
         await until(jobs, own, "done")
 
@@ -183,7 +184,7 @@ def test_requests_for_one_call_are_one_job_until_it_has_ended(place: Place, play
         place.runner.go.set()
         await until(jobs, first, "done")
         assert (await jobs.attended(place.call())).id != first.id
-        assert await jobs.get(first.id) is not None
+        assert await jobs.get(first.id, EVERYBODY) is not None
 
     play(scene)
 
@@ -206,7 +207,7 @@ def test_no_more_jobs_than_can_run_ask_at_once(place: Place, play: Play) -> None
         made = [await jobs.submit(place.call(n=n)) for n in range(20)]
         await until(jobs, made[0], "running")
         await asyncio.sleep(0.05)
-        states = [(await jobs.get(job.id)).state for job in made]
+        states = [(await jobs.get(job.id, EVERYBODY)).state for job in made]
         assert states.count("running") == 4
         assert states.count("queued") == 16
         await jobs.cancel(made[-1])
@@ -232,7 +233,7 @@ def test_jobs_of_a_server_that_stopped_go_on_in_the_next_and_those_of_the_living
         second = jobs_of(other, open_records())
         await second.resume()
         await until(second, left, "done")
-        assert (await second.get(kept.id)).state == "running"
+        assert (await second.get(kept.id, EVERYBODY)).state == "running"
         assert other.runner.runs == 1
         place.runner.go.set()
         await until(living, kept, "done")
@@ -289,10 +290,10 @@ def test_a_job_that_is_sent_elsewhere_runs_there_and_not_here(
         there = jobs_of(make_place(), open_records())
         job = await here.submit(place.call())
         assert (await here.submit(place.call(), once="a key")).id != job.id
-        assert (await here.get(job.id)).state == "queued"
-        ended = await there.run(await there.get(await sent.get()), 20)
+        assert (await here.get(job.id, EVERYBODY)).state == "queued"
+        ended = await there.run(await there.get(await sent.get(), EVERYBODY), 20)
         assert (ended.id, ended.state) == (job.id, "done")
-        assert await here.get(job.id) == ended
+        assert await here.get(job.id, EVERYBODY) == ended
         # Delivered twice.
         assert await there.run(ended, 20) == ended
         assert place.runner.runs == 0
@@ -350,6 +351,6 @@ def test_a_job_of_a_udf_that_is_gone_fails(play: Play) -> None:
 def test_an_id_that_stands_for_nothing_is_not_found(play: Play, id: str) -> None:  # noqa: A002  # it is one
     async def scene(jobs: Jobs) -> None:
         with pytest.raises(JobNotFound):
-            await jobs.get(id)
+            await jobs.get(id, EVERYBODY)
 
     play(scene)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mangum import Mangum
 
+from webfoot.access.opening import access_of
 from webfoot.assembly import assemble
 from webfoot.aws.fronts import LAMBDA_BYTES, front_of
 from webfoot.aws.invoking import Busy, Died, Refused, make_invoker
@@ -83,7 +84,7 @@ class Handler:
         # Between two events nothing goes on: a job has an event of its own.
         send = None if invoker is None else partial(_send, invoker)
         self._jobs = Jobs(parts.jobs, parts.engine, settings, send)
-        self._app = Application(parts, self._jobs, resume_jobs=False)
+        self._app = Application(parts, self._jobs, access_of(settings), resume_jobs=False)
         # No lifespan: Mangum would begin and end it with every event.
         self._mangum = Mangum(self._serve, lifespan="off")
         self._loop.run_until_complete(self._parts.start())
@@ -220,7 +221,9 @@ def _passed_s(event: Mapping[str, Any], patience_s: float) -> float:
 def _placed(scope: Scope, front: Front) -> Scope:
     """The request with its paths as every other server tells them."""
     raw_path = (front.prefix + front.raw_path).encode()
-    return {**scope, "root_path": front.prefix, "path": front.path, "raw_path": raw_path}
+    placed = {"root_path": front.prefix, "path": front.path, "raw_path": raw_path}
+    # Where it listens nobody knows: Mangum only has what the request says of it.
+    return {**scope, **placed, "server": None}
 
 
 def _for_method(reply: Reply, method: str) -> Reply:

@@ -7,6 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+from webfoot.access.principal import ANONYMOUS
 from webfoot.errors import Error
 from webfoot.server.jobs import read_question
 
@@ -44,7 +45,10 @@ def is_batch(event: Mapping[str, Any]) -> bool:
 
 async def run_job(event: Mapping[str, Any], jobs: Jobs, deadline: Deadline) -> dict[str, Any]:
     """Run the job that an event names, to its end; one that has ended stays as it is."""
-    job = await jobs.run(await jobs.get(event["id"]), deadline.ends_at - time.time())
+    job = await jobs.taken(event["id"])
+    if job is None:
+        return {"job": event["id"], "state": "forgotten"}
+    job = await jobs.run(job, deadline.ends_at - time.time())
     return {"job": job.id, "state": job.state}
 
 
@@ -53,8 +57,9 @@ async def run_batch(
 ) -> dict[str, Any]:
     """Run the jobs that messages ask for, with bodies such as `POST /jobs` has.
 
-    A message that is delivered twice is one job. One that makes no job, or whose job fails, is told
-    as failed, so that the queue keeps it for whoever looks why; it is not run again.
+    Whoever may write to the queue may ask for anything. A message that is delivered twice is one
+    job. One that makes no job, or whose job fails, is told as failed, so that the queue keeps it
+    for whoever looks why; it is not run again.
 
     Returns:
         What SQS asks for: which messages failed.
@@ -62,7 +67,8 @@ async def run_batch(
 
     async def run(record: Mapping[str, Any]) -> bool:
         try:
-            question = read_question(engine, record["body"].encode())
+            body = record["body"].encode()
+            question = read_question(engine, engine.registry, ANONYMOUS, body)
             job = await jobs.admit(question, once=f"message {record['messageId']}")
             job = await jobs.run(job, deadline.ends_at - time.time())
         except Error as error:

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from webfoot.access.principal import Principal
 from webfoot.errors import DeadlineReached, Error
 from webfoot.runners import Descent, frames
 from webfoot.runners.jobs import UdfJob
@@ -42,6 +43,7 @@ class Order:
         arguments: Canonical arguments.
         timeout_s: How long it may take, in seconds.
         memory_bytes: How much memory it may use.
+        asker: For whom it is, as the UDF is told.
         ends_at: When nobody waits for it any more, in seconds since 1970.
         descent: Its place among all calls.
     """
@@ -51,6 +53,7 @@ class Order:
     arguments: str
     timeout_s: float
     memory_bytes: int
+    asker: Principal
     ends_at: float
     descent: Descent
 
@@ -87,6 +90,7 @@ def order_for(job: UdfJob, descent: Descent, ends_at: float) -> Order:
         arguments=job.arguments,
         timeout_s=job.timeout_s,
         memory_bytes=job.memory_bytes,
+        asker=job.asker,
         ends_at=ends_at,
         descent=descent,
     )
@@ -107,7 +111,7 @@ async def obey(event: Mapping[str, Any], engine: Engine, deadline: Deadline) -> 
     udf = engine.registry.get(order.udf)
     if udf is None or udf.version != order.version:
         return {"refused": f"this instance has another version of {order.udf!r}"}
-    job = UdfJob(udf, order.arguments, order.timeout_s, order.memory_bytes)
+    job = UdfJob(udf, order.arguments, order.timeout_s, order.memory_bytes, order.asker)
     lineage = engine.lineage_of(order.descent)
     deadline.ends_at = min(order.ends_at, deadline.ends_at)
     left_s = deadline.ends_at - time.time()
@@ -147,4 +151,4 @@ def _read_order(event: Mapping[str, Any]) -> Order:
     told = {name: value for name, value in event.items() if name != "kind"}
     descent = told["descent"]
     place = Descent(**(descent | {"path": tuple(descent["path"])}))
-    return Order(**(told | {"descent": place}))
+    return Order(**(told | {"descent": place, "asker": Principal.from_plain(told["asker"])}))

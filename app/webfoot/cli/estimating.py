@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
+from webfoot.access.principal import ANONYMOUS
 from webfoot.assembly import assemble
 from webfoot.billing import PRICES, PRICES_OF
 from webfoot.cli.display import count, print_table
@@ -96,12 +97,12 @@ async def _measured(
     engine = parts.engine
     try:
         udf = engine.registry.find(name)
-        call = engine.call(udf, pairs) if pairs else None
+        call = engine.call(udf, pairs, ANONYMOUS) if pairs else None
         arguments = None if call is None else call.arguments
         known = calls_among(engine.runs.all(), udf.name, arguments)
         if known and not rerun:
             return known
-        call = call or engine.call(udf, ())
+        call = call or engine.call(udf, (), ANONYMOUS)
         made = (await engine.result(udf, call, rerun=True)).result.run
         again = calls_among(engine.runs.all(), udf.name, call.arguments)
         return [found for found in again if found[0].id == made]

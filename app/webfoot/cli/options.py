@@ -60,3 +60,15 @@ def with_folder(settings: Settings) -> Settings:
             " `webfoot new NAME`"
         )
     return settings
+
+
+def read_pair(text: str) -> tuple[str, str]:
+    """A parameter and its value, as a command line has them.
+
+    Raises:
+        click.UsageError: If it is no such pair.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"parameters are written key=value, got {text!r}")
+    return key, value

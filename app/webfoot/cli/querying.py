@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 from rich.console import Console
 
+from webfoot.access.opening import open_access
 from webfoot.cli.display import count, show_problems, show_rows
 from webfoot.cli.options import FOLDER_OPTION, RUNNER, STORE, settings_of, with_folder
 from webfoot.cli.output import beside, check_target, extension_of
@@ -121,7 +122,7 @@ def _serving(settings: Settings) -> Iterator[_Source]:
     logging.getLogger("webfoot").addHandler(logging.NullHandler())
     with contextlib.closing(listen(_HOST, 0)) as listening:
         own = replace(settings, base_url="", duckdb_errors=True, reload=False)
-        app = create_app(own, resume_jobs=False)
+        app = create_app(own, open_access(), resume_jobs=False)
         show_problems(app.engine.registry)
         server = uvicorn.Server(
             uvicorn.Config(app, log_config=None, log_level="critical", timeout_graceful_shutdown=0)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from webfoot.access.principal import ANONYMOUS
 from webfoot.assembly import assemble
 from webfoot.cli.display import count, show_rows
 from webfoot.cli.options import FOLDER_OPTION, RUNNER, STORE, pairs_of, settings_of, with_folder
@@ -73,7 +74,7 @@ async def _run(
     own = [pair for pair in pairs if pair[0].startswith("_")]
     try:
         udf = parts.engine.registry.find(name)
-        call = parts.engine.call(udf, [pair for pair in pairs if pair not in own])
+        call = parts.engine.call(udf, [p for p in pairs if p not in own], ANONYMOUS)
         view = read_view(extension or "ndjson", own)
         # A breakpoint needs the terminal for itself.
         quiet = settings.runner == "inline" or not console.is_terminal
@@ -81,7 +82,8 @@ async def _run(
             lineage = parts.engine.request(tally)
             answer = await parts.engine.result(udf, call, rerun=rerun, lineage=lineage)
             wanted = _for_terminal(view) if extension is None else view
-            shown = (await parts.engine.view(udf, answer.result, wanted, tally)).result
+            derived = await parts.engine.view(udf, answer.result, wanted, call.audience, tally)
+            shown = derived.result
         if extension is None:
             text = b"".join([piece async for piece in _pieces(parts, shown)])
             _show_result(answer.result, [json.loads(line) for line in text.splitlines()])

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from webfoot.access.principal import EVERYBODY, Principal
 from webfoot.results import Call, Fanout, Result, from_json, to_json
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Job:
         done: How many of its calls have ended, as it was told last.
         result: What came of it.
         problem: Why it failed, as a problem document.
+        audience: For whom its result is; see `webfoot.results.Call`.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Job:
     done: int = 0
     result: Result | None = None
     problem: dict[str, Any] | None = None
+    audience: Principal = EVERYBODY
 
     @property
     def over(self) -> bool:
@@ -65,14 +68,17 @@ class Job:
 
     def question(self, udf: Udf) -> Question:
         """What it asks the engine, with the code that `udf` has now."""
-        calls = tuple(Call(udf.name, udf.version, text) for text in self.arguments)
+        asked = (udf.name, udf.version)
+        calls = tuple(Call(*asked, text, self.audience) for text in self.arguments)
         if self.names is None:
             return calls[0]
-        return Fanout(udf.name, udf.version, calls, self.names, self.partial)
+        return Fanout(*asked, calls, self.names, self.partial, self.audience)
 
     def asks_the_same(self, other: Job) -> bool:
         """Whether both are of the same calls."""
-        asked, others = ((job.udf, job.arguments, job.names, job.partial) for job in (self, other))
+        asked, others = (
+            (job.udf, job.arguments, job.names, job.partial, job.audience) for job in (self, other)
+        )
         return asked == others
 
 
@@ -89,6 +95,7 @@ def new_job(question: Question, timeout_s: float, back_s: float | None = None) -
         state="queued",
         created=time.time(),
         back_s=back_s,
+        audience=question.audience,
     )
 
 
@@ -108,7 +115,12 @@ def read_job(record: str | bytes) -> Job:
     try:
         result = None if plain["result"] is None else from_json(plain["result"])
         names = None if plain["names"] is None else tuple(plain["names"])
-        told = {"arguments": tuple(plain["arguments"]), "names": names, "result": result}
+        told = {
+            "arguments": tuple(plain["arguments"]),
+            "names": names,
+            "result": result,
+            "audience": Principal.from_plain(plain["audience"]),
+        }
         return Job(**(plain | told))
     except (KeyError, TypeError) as error:  # Another version of Webfoot wrote it.
         raise ValueError(f"not a job: {error!r}") from error

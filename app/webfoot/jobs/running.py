@@ -25,6 +25,7 @@ from webfoot.jobs import new_job
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from webfoot.access.principal import Principal
     from webfoot.engine import Engine
     from webfoot.jobs import Job
     from webfoot.jobs.records import JobRecords, Wish
@@ -127,16 +128,20 @@ class Jobs:
             await self._start(job, question)
         return job
 
-    async def get(self, id: str) -> Job:  # noqa: A002  # it is one
+    async def get(self, id: str, asker: Principal) -> Job:  # noqa: A002  # it is one
         """The job of that id.
 
         Raises:
-            JobNotFound: If there is none.
+            JobNotFound: If there is none, or none that is `asker`'s.
         """
         job = await self._records.find(id)
-        if job is None:
+        if job is None or not job.audience.includes(asker):
             raise JobNotFound(f"there is no job {id!r}, or it ended too long ago")
         return job
+
+    async def taken(self, id: str) -> Job | None:  # noqa: A002  # likewise
+        """The job of that id, for a process that it was sent to; None if there is none."""
+        return await self._records.find(id)
 
     async def wait(self, job: Job, seconds: float) -> Job:
         """The job when it has ended, or after so many seconds."""

@@ -100,6 +100,8 @@ def _call(job: UdfJob, target: Path, database: CallDatabase) -> Draft:
         for name, kind in job.udf.parameters.injected.items():
             if kind == "connection":
                 arguments[name] = connection()
+            elif kind == "principal":
+                arguments[name] = job.asker
             else:
                 arguments[name] = Path(stack.enter_context(_folder_beside(target)))
                 stack.enter_context(attachable(arguments[name]))

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from webfoot.access.principal import Principal
 from webfoot.errors import Error
 from webfoot.results import Column, Draft, Usage
 from webfoot.runners import Answered
@@ -57,7 +58,8 @@ def write_job(job: Job, target: Path, log: Path) -> dict[str, Any]:
         "shared": False,
     }
     if isinstance(job, UdfJob):
-        return message | {"udf": job.udf.name, "arguments": job.arguments}
+        asked = {"udf": job.udf.name, "arguments": job.arguments}
+        return message | asked | {"asker": job.asker.plain()}
     if isinstance(job, StitchJob):
         sources = [
             [source.arguments, source.path and str(source.path), source.problem]
@@ -78,7 +80,8 @@ def read_job(message: Mapping[str, Any], registry: Registry | None) -> Job:
     limits = float("inf"), message["memory_bytes"]
     if "udf" in message and registry is not None:
         udf = registry.find(message["udf"])
-        return UdfJob(udf, message["arguments"], *limits)
+        asker = Principal.from_plain(message["asker"])
+        return UdfJob(udf, message["arguments"], *limits, asker)
     if "stitch" in message and registry is not None:
         sources = tuple(
             Source(arguments, Path(path) if path else None, problem)

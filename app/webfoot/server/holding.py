@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
+from webfoot.access.shares import PARAMETER
 from webfoot.errors import Error, ResultGone, StillRunning
 from webfoot.jobs.running import BACK_S
 from webfoot.server.fanouts import FANOUT_OPTIONS, accepted_extension
@@ -20,6 +21,7 @@ from webfoot.server.requests import wants_inline_errors
 from webfoot.server.stand_ins import SOON_S
 
 if TYPE_CHECKING:
+    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.jobs import Job
     from webfoot.jobs.running import Jobs
@@ -56,13 +58,9 @@ class Holding:
         hold_s = self._seconds(request)
         return asyncio.timeout(None if math.isinf(hold_s) else hold_s)
 
-    async def find(self, job: str) -> Job:
-        """The job of that id.
-
-        Raises:
-            JobNotFound: If there is none.
-        """
-        return await self._jobs.get(job)
+    async def find(self, job: str, asker: Principal) -> Job:
+        """The job of that id; see `webfoot.jobs.running.Jobs.get`."""
+        return await self._jobs.get(job, asker)
 
     async def begin(self, udf: Udf, question: Question) -> Job | None:
         """The job that a call is from the beginning; None if it is to run here.
@@ -108,6 +106,8 @@ class Holding:
         pairs = parse_qsl(request.query.decode(errors="replace"), keep_blank_values=True)
         hops = next((int(text) for name, text in pairs if name == "_hop" and text.isdigit()), 0)
         own = [(n, t) for n, t in pairs if n.startswith("_") and n not in _NOT_THE_VIEWS]
+        # Who came by a share link has nothing else to show there.
+        own += [(PARAMETER, request.share)] if request.share else []
         query = urlencode([*own, ("_hop", str(hops + 1))])
         extension = request.extension or accepted_extension(request.headers.get("accept", ""))
         where = f"{request.base_url}/jobs/{job.id}.{extension}?{query}"
@@ -116,6 +116,7 @@ class Holding:
             (b"content-length", b"0"),
             (b"cache-control", b"no-store"),
             (b"x-webfoot-job", job.id.encode()),
+            (b"referrer-policy", b"no-referrer"),
         ]
         return Reply(HTTPStatus.SEE_OTHER, [*headers, *COMMON_HEADERS], b"")
 

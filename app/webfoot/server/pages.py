@@ -17,6 +17,8 @@ from webfoot.server.forms import read_form
 from webfoot.server.openapi import describe
 from webfoot.server.problems import PAGE_POLICY
 from webfoot.server.requests import split_query
+from webfoot.server.telling import wants_page
+from webfoot.server.visits import visit_of
 from webfoot.snippets import snippets
 from webfoot.templating import render_page
 from webfoot.views import MEDIA_TYPES
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from webfoot.definition import Udf
     from webfoot.engine import Engine
     from webfoot.registry import Problem, Registry
+    from webfoot.runs import Run
+    from webfoot.server.visits import Visit
     from webfoot.settings import Settings
 
 _PAGE_HEADERS = {
@@ -48,20 +52,20 @@ def page_routes(engine: Engine, settings: Settings) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     _add_udfs(router, engine, settings)
     _add_runs(router, engine, settings)
-    _add_documents(router, engine)
+    _add_documents(router)
     return router
 
 
 def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     @router.api_route("/", methods=_READ)
     def index(request: Request) -> Response:
-        return _catalog_page(engine, request, debug=settings.debug)
+        return _catalog_page(request, debug=settings.debug)
 
     @router.api_route("/udfs", methods=_READ)
     def list_udfs(request: Request) -> Response:
         if wants_html(request):
-            return _catalog_page(engine, request, debug=settings.debug)
-        registry = engine.registry
+            return _catalog_page(request, debug=settings.debug)
+        registry = visit_of(request.scope).registry
         udfs = [_describe(udf, engine, base_url_of(request)) for udf in registry.values()]
         problems = [_plain(problem, debug=settings.debug) for problem in registry.problems]
         return JSONResponse({"udfs": udfs, "problems": problems}, headers=_DATA_HEADERS)
@@ -70,7 +74,7 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     # pydantic's first version, a twentieth of a start on Lambda.
     @router.api_route("/udfs/{name}", methods=_READ)
     def show_udf(request: Request) -> Response:
-        udf = engine.registry.find(request.path_params["name"])
+        udf = visit_of(request.scope).registry.find(request.path_params["name"])
         description = _describe(udf, engine, base_url_of(request))
         if not wants_html(request):
             return JSONResponse(description, headers=_DATA_HEADERS)
@@ -92,7 +96,7 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     def show_run(request: Request) -> Response:
         run: str = request.path_params["run"]
         record = engine.runs.find(run)
-        if record is None:
+        if record is None or not _is_for(visit_of(request.scope), record):
             raise HTTPException(404, f"there is no run {run!r}, or it is too long ago")
         shown = asdict(record)
         if settings.debug:
@@ -118,19 +122,20 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         return page
 
 
-def _add_documents(router: APIRouter, engine: Engine) -> None:
+def _add_documents(router: APIRouter) -> None:
     @router.api_route("/openapi.json", methods=_READ)
     def openapi(request: Request) -> Response:
-        return JSONResponse(describe(engine.registry, base_url_of(request)), headers=_DATA_HEADERS)
+        document = describe(visit_of(request.scope).registry, base_url_of(request))
+        return JSONResponse(document, headers=_DATA_HEADERS)
 
     @router.api_route("/docs", methods=_READ)
     def docs(request: Request) -> Response:
-        document = describe(engine.registry, base_url_of(request))
+        document = describe(visit_of(request.scope).registry, base_url_of(request))
         return _page(request, "docs.html", document=document)
 
 
-def _catalog_page(engine: Engine, request: Request, *, debug: bool) -> Response:
-    registry = engine.registry
+def _catalog_page(request: Request, *, debug: bool) -> Response:
+    registry = visit_of(request.scope).registry
     asked = request.query_params.get("q", "").strip()
     entries = [(udf, _searched(udf)) for udf in registry.values()]
     words = asked.casefold().split()
@@ -171,6 +176,11 @@ def _given(request: Request) -> list[tuple[str, str]]:
     return [pair for pair in given if pair[1]]
 
 
+def _is_for(visit: Visit, run: Run) -> bool:
+    """Whether somebody may know of a run: their own, or their tenant's, of a UDF that is theirs."""
+    return run.audience.includes(visit.principal) and visit.asker.rights.sees(run.udf)
+
+
 def _query_of(arguments: Mapping[str, Any]) -> str:
     """The query string that fills a form in with canonical arguments."""
     pairs = [(name, _write(value)) for name, value in arguments.items() if value is not None]
@@ -197,8 +207,7 @@ def base_url_of(request: Request) -> str:
 
 def wants_html(request: Request) -> bool:
     """Whether a browser asks, to show the answer to somebody."""
-    accept = request.headers.get("accept", "")
-    return "text/html" in accept and not accept.startswith("application/json")
+    return wants_page(request.headers)
 
 
 def _describe(udf: Udf, engine: Engine, base_url: str) -> dict[str, Any]:

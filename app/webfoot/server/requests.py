@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
     from webfoot.definition import Udf
 
-_PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
+PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
 _JOB_PATH = re.compile(r"/jobs/([^/.]+)\.([^/]+)")
 # `/udfs/sales/region=c/data.parquet`: parameters as folders, as Hive and DuckDB write partitions.
 _FOLDERS_PATH = re.compile(r"/udfs/([^/.]+)((?:/[^/=]+=[^/]*)+)/[^/.]+\.([^/]+)")
-_MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
-_PATTERNS = {"GET": _PATH, "HEAD": _PATH, "POST": _MAP_PATH}
+MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
+_PATTERNS = {"GET": PATH, "HEAD": PATH, "POST": MAP_PATH}
+# Where the scope of a request has the token of its share link, which is no part of the query then.
+SHARE = "webfoot.share"
 _MOST_QUERY_BYTES = 64_000
 _MOST_PARAMETERS = 10_000
 _WANTED_HEADERS = frozenset(
@@ -54,6 +56,7 @@ class Request:
         job: The id of the job whose result is asked for, in place of a UDF.
         limits: What the platform allows the answer.
         tally: What the runs cost that it leads to.
+        share: The token of the share link that the request came by, if it was one.
     """
 
     method: str
@@ -66,31 +69,21 @@ class Request:
     job: str = ""
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen, too
     tally: Tally = field(default_factory=Tally)
+    share: str = ""
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
+    """The path below where the server is."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
 
-def is_for_result(scope: Scope) -> bool:
-    """Whether a request is for a result: by its path and its method."""
-    if scope["type"] != "http" or scope["method"] not in _PATTERNS:
-        return False
-    matches = _PATTERNS[scope["method"]].fullmatch(_path(scope)) or _match_folders(scope)
-    return matches is not None or _match_job(scope) is not None
-
-
-def _match_job(scope: Scope) -> re.Match[str] | None:
-    return None if scope["method"] == "POST" else _JOB_PATH.fullmatch(_path(scope))
-
-
-def _match_folders(scope: Scope) -> re.Match[str] | None:
+def match_folders(scope: Scope) -> re.Match[str] | None:
     """A path with parameters as folders, not decoded yet: a value may have a slash in it."""
-    if "=" not in scope["path"] or scope["method"] == "POST":
+    if "=" not in scope["path"]:
         return None
     raw = scope.get("raw_path")
-    path = _path(scope) if raw is None else raw.decode("latin-1")
+    path = path_of(scope) if raw is None else raw.decode("latin-1")
     return _FOLDERS_PATH.fullmatch(path.removeprefix(scope.get("root_path", "")))
 
 
@@ -113,14 +106,14 @@ def read_request(scope: Scope) -> Request:
         headers=read_headers(scope),
         base_url=base_url_of(scope),
         limits=limits_of(scope),
+        share=scope.get(SHARE, ""),
     )
-    # The most common first: thousands come in a second.
-    if (match := _PATTERNS[scope["method"]].fullmatch(_path(scope))) is not None:
+    if (match := _PATTERNS[scope["method"]].fullmatch(path_of(scope))) is not None:
         extension = match[2] if match.re.groups > 1 else ""
         return make(name=match[1], extension=extension, query=query)
-    if (match := _match_job(scope)) is not None:
+    if (match := _JOB_PATH.fullmatch(path_of(scope))) is not None:
         return make(name="", extension=match[2], query=query, job=match[1])
-    match = _match_folders(scope)
+    match = match_folders(scope)
     assert match is not None, "only called for paths that it handles"
     # The same request with its folders in the query, so that it is the same call.
     name, folders, extension = match.groups()
