@@ -238,6 +238,8 @@ def variables(**given: str) -> dict[str, str]:
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "TZ": ":UTC",
+        # What asks for keys has tests of its own.
+        "WEBFOOT_OPEN": "true",
         **given,
     }
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Self
 import duckdb
 
 from webfoot.database.extensions import load_httpfs
-from webfoot.database.interruption import interruptible
 from webfoot.database.limits import own_limits, within
+from webfoot.interruption import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

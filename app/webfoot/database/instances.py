@@ -18,9 +18,9 @@ from webfoot.database.bootstrap import Bootstrap, Resources
 from webfoot.database.connection import Connection
 from webfoot.database.extensions import Extensions
 from webfoot.database.folders import HeldFolder
-from webfoot.database.interruption import interruptible
 from webfoot.database.limits import Limits, own_limits, within
 from webfoot.database.secrets import secrets_of
+from webfoot.interruption import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

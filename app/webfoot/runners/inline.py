@@ -15,8 +15,8 @@ import anyio
 import anyio.to_thread
 
 from webfoot.billing import function_bytes
-from webfoot.database.interruption import Queries
 from webfoot.errors import Error, RunCancelled, UdfTimeout
+from webfoot.interruption import Queries
 from webfoot.quantities import write_seconds
 from webfoot.results import Usage
 from webfoot.runners import SPARE_CALLS
