@@ -227,7 +227,7 @@ class Jobs:
         asked = (job.udf, job.arguments, job.names, job.partial, job.audience)
         if (known.udf, known.arguments, known.names, known.partial, known.audience) != asked:
             raise Conflict(
-                f"the Idempotency-Key {once!r} was used for another job, {known.id}; use a new one"
+                f"the Idempotency-Key was used for another job, {known.id}; use a new one"
             )
         return known
 
