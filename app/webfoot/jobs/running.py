@@ -191,7 +191,7 @@ class Jobs:
         known = await self._records.add(job, once)
         if not known.asks_the_same(job):
             raise Conflict(
-                f"the Idempotency-Key {once!r} was used for another job, {known.id}; use a new one"
+                f"the Idempotency-Key was used for another job, {known.id}; use a new one"
             )
         return known
 
