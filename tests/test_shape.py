@@ -20,11 +20,24 @@ ROOT = Path(webfoot.__file__).parent
 # From the bottom up; a module may import its own layer and those below it. A name stands for all
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
-    {"errors", "files", "literals", "quantities", "results", "settings", "sqlite", "unreadable"},
+    {
+        *("access.principal", "errors", "files", "literals", "quantities", "results", "settings"),
+        *("sqlite", "unreadable"),
+    },
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
     {
-        *("assets", "calling", "catalog", "database", "formats", "geojson", "outcomes", "querying"),
+        *(
+            "access",
+            "assets",
+            "calling",
+            "catalog",
+            "database",
+            "formats",
+            "geojson",
+            "outcomes",
+            "querying",
+        ),
         *("runners", "runs", "snippets", "spreadsheets", "store", "tables", "templating", "texts"),
         *("tiling", "views"),
     },
@@ -52,6 +65,7 @@ HOMES = {
     "fastapi": {"server"},
     "httpx": {"client", "conformance", "in_process"},
     "jinja2": {"templating"},
+    "jwt": {"access"},
     "mangum": {"aws"},
     "numpy": {"tables"},
     "pandas": {"tables"},
