@@ -215,6 +215,17 @@ def test_a_server_that_others_reach_does_not_start_open(commands: Commands, host
     assert "--open" in said
 
 
+def test_a_query_shows_its_token(commands: Commands) -> None:
+    key = commands.said("keys", "create", "--role", "viewer")
+    with serve(commands.folder, environment=commands.environment) as server:
+        words = ("query", "FROM udfs.sales()", "--url", server.url, "--format", "csv")
+        assert "a key is needed; send it as" in commands.refused(*words)
+        assert commands.said(*words, "--token", key).split() == ["n", "1"]
+        commands.environment["WEBFOOT_TOKEN"] = key
+        assert commands.said(*words).split() == ["n", "1"]
+    assert "delays" in commands.said("list", "udfs")
+
+
 def test_a_server_says_whether_it_is_open(commands: Commands) -> None:
     with serve(commands.folder, environment=commands.environment) as server:
         assert "It is open" in server.printed()

@@ -21,13 +21,13 @@ ROOT = Path(webfoot.__file__).parent
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
     {
-        *("billing", "errors", "files", "literals", "quantities", "results", "settings", "sqlite"),
-        "unreadable",
+        *("access.principal", "billing", "errors", "files", "interruption", "literals"),
+        *("quantities", "results", "settings", "sqlite", "unreadable"),
     },
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
     {
-        *("assets", "calling", "catalog", "database", "estimates", "formats", "geojson"),
+        *("access", "assets", "calling", "catalog", "database", "estimates", "formats", "geojson"),
         *("outcomes", "querying", "runners", "runs", "snippets", "spreadsheets", "store"),
         *("tables", "templating", "texts", "tiling", "views"),
     },
@@ -55,6 +55,7 @@ HOMES = {
     "fastapi": {"server"},
     "httpx": {"client", "conformance", "in_process"},
     "jinja2": {"templating"},
+    "jwt": {"access"},
     "mangum": {"aws"},
     "numpy": {"tables"},
     "pandas": {"tables"},

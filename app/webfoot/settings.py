@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "WEBFOOT_"
+# Of those who ask servers: no setting of one.
+TOKEN_VARIABLE = "WEBFOOT_TOKEN"  # noqa: S105  # a name
 # How a setting begins that only says where its value is kept.
 IN_SECRETS = "secret:"
 LEAST_SECRET = 32
@@ -385,7 +387,7 @@ class Settings:
         values: dict[str, Any] = {}
         known = {PREFIX + item.name.upper(): item for item in fields(cls)}
         for variable, text in environment.items():
-            if not variable.startswith(PREFIX) or not text:
+            if not variable.startswith(PREFIX) or not text or variable == TOKEN_VARIABLE:
                 continue
             if variable not in known:
                 raise SettingsError(f"{variable} is no setting; known: {', '.join(known)}")

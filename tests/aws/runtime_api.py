@@ -238,7 +238,7 @@ def variables(**given: str) -> dict[str, str]:
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "TZ": ":UTC",
-        # What asks for keys has tests of its own.
+        # Without it, and without keys, a function lets nobody in.
         "WEBFOOT_OPEN": "true",
         **given,
     }
