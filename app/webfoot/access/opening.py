@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -118,6 +119,10 @@ def _tokens(settings: Settings) -> Tokens | None:
         raise SettingsError(
             "WEBFOOT_JWT_ISSUER is set, and WEBFOOT_JWT_AUDIENCE is not: tokens that were made for"
             " other servers would be accepted; set it to this server's name at the issuer"
+        )
+    if importlib.util.find_spec("jwt") is None:
+        raise SettingsError(
+            "WEBFOOT_JWT_ISSUER needs PyJWT, which is not installed; install webfoot[oidc]"
         )
     return Tokens(
         Issuer(
