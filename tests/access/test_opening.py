@@ -95,7 +95,7 @@ def test_inside_a_process_nobody_is_asked() -> None:
 def test_tokens_need_a_library_that_not_everybody_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     given = {"jwt_issuer": "https://login", "jwt_audience": "webfoot"}
     with pytest.raises(SettingsError, match=r"install webfoot\[oidc\]"):
         access_of(settings(tmp_path, **given))
