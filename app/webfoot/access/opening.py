@@ -46,6 +46,10 @@ class Access:
     folder: KeyFolder | None = None
     keys: Sequence[Keys] = ()
 
+    def counts(self) -> bool:
+        """Whether anybody, or any UDF, may be asked for only so much."""
+        return self.guard.asks() or bool(self.policy.udf_limits)
+
     def give(self, share: Share) -> str:
         """Give out a share link: its token.
 

@@ -120,7 +120,7 @@ class Gate:
             _refuse_foreign(scope)
             check_rights(asker, wanted)
             # HEAD never fails, and makes nothing.
-            if scope["method"] != "HEAD":
+            if scope["method"] != "HEAD" and self._access.counts():
                 await self._count(asker, wanted, counted)
             return self._admitted(scope, wanted, asker)
         except Error as error:

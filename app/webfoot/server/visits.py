@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 VISIT = "webfoot.visit"
 
 
-@dataclass(frozen=True)
-class Visit:
+class Visit(NamedTuple):
     """A request that was let in.
 
     Args:
