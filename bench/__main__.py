@@ -21,6 +21,7 @@ from bench import (
     lambda_fanout,
     large,
     loopback,
+    records,
     remote_reads,
     throughput,
 )
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "loopback": loopback.run,
     "first_call": first_call.run,
     "throughput": throughput.run,
+    "records": records.run,
     "large": large.run,
     "cold_start": cold_start.run,
     "fanout": fanout.run,

@@ -21,8 +21,8 @@ ROOT = Path(webfoot.__file__).parent
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
     {
-        *("access.principal", "billing", "errors", "files", "interruption", "literals"),
-        *("quantities", "results", "settings", "sqlite", "unreadable"),
+        *("access.principal", "billing", "errors", "files", "interruption", "journal", "literals"),
+        *("masking", "quantities", "results", "settings", "sqlite", "unreadable"),
     },
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},

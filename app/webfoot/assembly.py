@@ -43,12 +43,14 @@ class Parts:
         engine: Answers calls.
         store: Holds the bytes of the answers.
         jobs: Where jobs are kept.
+        records: The folder of what is told of requests and runs.
         settings: What both were made from.
     """
 
     engine: Engine
     store: Store
     jobs: JobRecords
+    records: Path
     settings: Settings
 
     async def start(self) -> None:
@@ -108,7 +110,7 @@ def assemble(settings: Settings, runner: Callable[[Settings, Path], Runner] = ma
     # In the store's staging area, whatever is left in it goes with this server.
     made = runner(settings, store.stage("workers", "temp"))
     engine = Engine(loaded, store, made, Runs(records / "runs"), settings)
-    return Parts(engine, store, jobs, settings)
+    return Parts(engine, store, jobs, records, settings)
 
 
 def load_folder(settings: Settings) -> Registry:
@@ -117,7 +119,7 @@ def load_folder(settings: Settings) -> Registry:
 
 
 def _open_store(settings: Settings) -> tuple[Store, Path, JobRecords]:
-    """The store that the settings name, a folder for the records of runs, and where jobs are."""
+    """The store that the settings name, a folder for records, and where jobs are."""
     if isinstance(settings.store, S3Place):
         bucket = Bucket(settings.store, settings.s3)
         shared = S3Store(bucket, settings.store_size)

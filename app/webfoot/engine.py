@@ -35,6 +35,7 @@ from webfoot.fanout import (
     make_fanout,
 )
 from webfoot.lineage import Tally, lineage_of, new_lineage
+from webfoot.masking import mask_arguments
 from webfoot.results import Call, Failure, Fanout, Result
 from webfoot.runners import Answered, Descent
 from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
@@ -616,7 +617,7 @@ class Engine:
         run = Run(
             id=run_records.new_id(),
             udf=plan.udf.name,
-            arguments=plan.arguments,
+            arguments=mask_arguments(plan.arguments) if plan.kind == "call" else plan.arguments,
             started=time.time(),
             seconds=0.0,
             kind=plan.kind,

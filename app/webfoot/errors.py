@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from webfoot.masking import mask, mask_values
 from webfoot.quantities import shorten
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Error(Exception):
         run: str | None = None,
         traceback: str | None = None,
     ) -> None:
+        # It may be told to anybody, and quote anything.
+        detail = mask(detail)
         super().__init__(detail)
         self.detail = detail
         self.udf = udf
@@ -313,7 +316,7 @@ class FanoutFailed(RunError):
 
     def __init__(self, detail: str, *, failures: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(detail)
-        self.failures = [dict(failure) for failure in failures]
+        self.failures = [mask_values(dict(failure)) for failure in failures]
 
 
 class FanoutLimit(RunError):

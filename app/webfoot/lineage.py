@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from webfoot.billing import gb_seconds
@@ -52,19 +51,25 @@ class Budget:
 
 
 class Tally:
-    """What all runs have cost that one request has led to: each adds its own."""
+    """What all runs have cost that one request has led to: each adds its own.
 
-    def __init__(self) -> None:
-        self.runs = 0
-        self.billed_ms = 0
-        self.gb_seconds = 0.0
-        # The most that one of them had.
-        self.memory_bytes = 0
+    Attributes:
+        known_trace: The id of them all; empty until it is asked for.
+        runs: How many they are.
+        billed_ms: Their time.
+        gb_seconds: Their memory times their time.
+        memory_bytes: The most that one of them had.
+    """
 
-    @cached_property
+    known_trace = ""
+    runs = billed_ms = memory_bytes = 0
+    gb_seconds = 0.0
+
+    @property
     def trace(self) -> str:
-        """The id of them all."""
-        return secrets.token_hex(16)
+        """The id of them all, made by chance if none is known."""
+        self.known_trace = self.known_trace or secrets.token_hex(16)
+        return self.known_trace
 
     def add_all(self, other: Mapping[str, float]) -> None:
         """Add what the runs have cost that another process made; see `sums`."""

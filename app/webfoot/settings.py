@@ -13,6 +13,7 @@ import platformdirs
 
 from webfoot import quantities
 from webfoot.errors import SettingsError
+from webfoot.masking import mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,6 +119,16 @@ def _read_count(text: str) -> int:
 def _read_runner(text: str) -> str:
     if text not in ("processes", "inline"):
         raise ValueError(f"choose processes or inline, got {text!r}")
+    return text
+
+
+def _read_log_size(text: str) -> int:
+    return 0 if text.strip() == "0" else quantities.size(text)
+
+
+def _read_log(text: str) -> str:
+    if text not in ("text", "json", "emf"):
+        raise ValueError(f"choose text, json or emf, got {text!r}")
     return text
 
 
@@ -295,6 +306,17 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = _setting(
         _LOOPBACK, _read_networks, "Whose `X-Forwarded-` headers are believed; `*` for all."
     )
+    request_log: int = _setting(
+        100 * 10**6,
+        _read_log_size,
+        "How large the records of requests may grow before the oldest go; `0` keeps none.",
+    )
+    log: Literal["text", "json", "emf"] = _setting(
+        "text",
+        _read_log,
+        "How the server's log is written: `text`; `json`, with a line for each request; or `emf`,"
+        " JSON that CloudWatch makes metrics of.",
+    )
     duckdb_errors: bool = _setting(
         True,
         _read_bool,
@@ -395,5 +417,5 @@ class Settings:
             try:
                 values[item.name] = item.metadata["read"](text)
             except ValueError as error:
-                raise SettingsError(f"{variable}: {error}") from error
+                raise SettingsError(mask(f"{variable}: {error}")) from error
         return cls(**{**values, **{name: v for name, v in given.items() if v is not None}})

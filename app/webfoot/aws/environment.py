@@ -36,6 +36,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         "store": temp / "webfoot",
         "store_size": int(shutil.disk_usage(temp).free * _SHARE_OF_DISK),
         "runner": "inline",
+        # Its disk goes with it: what is told of requests belongs into the function's log.
+        "request_log": 0,
     }
     if not environment.get(f"{PREFIX}STORE", "").startswith("s3:"):
         # Another instance would not know the job that a request is sent on to.

@@ -112,6 +112,8 @@ class Handler:
             response: dict[str, Any] = self._mangum(dict(event), context)  # type: ignore[arg-type]
             return _fitted(response, front.payload_bytes)
         finally:
+            # Now: between two events this process stands still.
+            self._app.records.flush()
             self._idle.set()
 
     async def _end(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -15,25 +15,31 @@ from starlette.exceptions import HTTPException
 
 import webfoot
 from webfoot.access.opening import access_of
+from webfoot.access.principal import PRINCIPAL
 from webfoot.assembly import assemble
 from webfoot.errors import Error
 from webfoot.jobs.running import Jobs
+from webfoot.server import exchanges
 from webfoot.server.address import Address
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
+from webfoot.server.exchanges import exchange_of
 from webfoot.server.gate import Gate
 from webfoot.server.health import Health
 from webfoot.server.holding import Holding
 from webfoot.server.jobs import job_routes
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
+from webfoot.server.records import Records
 from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
+from webfoot.server.system import SystemTables, system_routes
 from webfoot.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from starlette.routing import Route
     from starlette.types import Receive, Scope, Send
 
     from webfoot.access.opening import Access
@@ -55,22 +61,30 @@ class Application(FastAPI):
     def __init__(self, parts: Parts, jobs: Jobs, access: Access, *, resume_jobs: bool) -> None:
         settings = parts.settings
         holding = Holding(jobs, parts.store, settings.hold)
+        records = Records(parts.records / "requests", settings)
+        system = SystemTables(records, parts.engine.runs)
+        closing = contextlib.ExitStack()
+        for part in (access, records, system):
+            closing.callback(part.close)
         super().__init__(
             title="Webfoot",
             version=webfoot.__version__,
-            lifespan=lambda _: _running(parts, access, jobs, resume_jobs=resume_jobs),
+            lifespan=lambda _: _running(parts, jobs, closing, resume_jobs=resume_jobs),
             openapi_url=None,
             docs_url=None,
             redoc_url=None,
         )
         self.engine = parts.engine
+        self.records = records
         self.health = Health(parts.engine)
         self.access = access
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
         results = DataEndpoint(parts.engine, parts.store, holding, settings)
-        self._gate = Gate(access, parts.engine, settings, results, super().__call__)
-        self.router.routes.extend(catalog_routes(parts.engine, parts.store))
+        self._gate = Gate(access, parts.engine, settings, results, self._answer_other)
+        plain = [*catalog_routes(parts.engine, parts.store), *system_routes(system)]
+        self._plain_routes: dict[Any, Route] = {route.endpoint: route for route in plain}
+        self.router.routes.extend(plain)
         self.include_router(page_routes(parts.engine, settings))
         self.include_router(job_routes(jobs, parts.engine, settings))
         self.include_router(share_routes(access))
@@ -92,10 +106,26 @@ class Application(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        await self._gate(self._address.correct(scope), receive, send)
+        exchange = exchanges.begin(scope)
+        scope = self._address.correct(scope)
+        try:
+            await self._gate(scope, receive, exchange.through(send))
+        finally:
+            exchange.end(scope.get(PRINCIPAL))
+            self.records.add(exchange)
+
+    async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is for no result, by the framework."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # The framework notes which route it has taken; Starlette's part, only what answers.
+            route = scope.get("route") or self._plain_routes.get(scope.get("endpoint"))
+            exchange_of(scope).route = "" if route is None else route.path
 
     async def _show_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Error)
+        exchange_of(request.scope).fail(error)
         return _respond(request, problem_reply(error, debug=self._debug))
 
 
@@ -120,7 +150,7 @@ def create_app(
 
 @contextlib.asynccontextmanager
 async def _running(
-    parts: Parts, access: Access, jobs: Jobs, *, resume_jobs: bool
+    parts: Parts, jobs: Jobs, closing: contextlib.ExitStack, *, resume_jobs: bool
 ) -> AsyncIterator[None]:
     await parts.start()
     if resume_jobs:
@@ -133,7 +163,7 @@ async def _running(
             following.cancel()
         await jobs.close()
         await parts.close()
-        access.close()
+        closing.close()
 
 
 async def _follow(parts: Parts) -> None:

@@ -43,7 +43,7 @@ from webfoot.server.fanouts import (
 )
 from webfoot.server.limits import within
 from webfoot.server.permissions import check_format
-from webfoot.server.problems import COMMON_HEADERS, Headers, Reply, lazy_reply
+from webfoot.server.problems import COMMON_HEADERS, PREVIEW_POLICY, Headers, Reply, lazy_reply
 from webfoot.server.requests import (
     accepts_gzip,
     check_folders,
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
     from webfoot.results import Question, Result
+    from webfoot.server.exchanges import Exchange
     from webfoot.server.holding import Holding
     from webfoot.server.requests import Request
     from webfoot.server.visits import Visit
@@ -97,9 +98,6 @@ _COMPRESS_FROM_BYTES = 1_000
 _REMEMBERED = 10_000
 # Longer queries are read anew each time: remembered, they would fill the memory.
 _MOST_REMEMBERED_BYTES = 1_000
-# A preview shows other people's data: whatever is in it, nothing of it may run.
-_PREVIEW_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
-
 _HEADERS_OF_BYTES = frozenset(
     {
         *(b"content-type", b"etag", b"last-modified", b"accept-ranges", b"content-encoding"),
@@ -166,6 +164,7 @@ class DataEndpoint:
                 return await self._head(request, visit)
             return await within(request.limits, self._read(request, visit, receive))
         except ClientGone:
+            request.exchange.code = "client-gone"
             return None
         except asyncio.CancelledError:  # The server stops, and has waited long enough.
             error: Error = RunCancelled("the server is stopping; try again in a moment")
@@ -184,12 +183,13 @@ class DataEndpoint:
         return await self._get(request, await self._understand(request, visit), receive)
 
     def _refuse(self, error: Error, request: Request) -> Reply:
+        request.exchange.fail(error)
         if error.run and request.method != "HEAD":
             self._log_failure(error)
         reply = tell_reader(error, request, self._settings)
         if request.method == "HEAD":
             return without_body(reply)
-        return replace(reply, headers=reply.headers + bill_headers(request.tally))
+        return replace(reply, headers=reply.headers + bill_headers(request.exchange.tally))
 
     def _log_failure(self, error: Error) -> None:
         """Tell whoever runs the server; while debugging, that is the author."""
@@ -235,8 +235,10 @@ class DataEndpoint:
     async def _head(self, request: Request, visit: Visit) -> Reply:
         try:
             asked = await self._understand(request, visit)
+            _note(request, asked)
             found = await self._peek(asked, request.headers)
             if found is not None:
+                request.exchange.cache, request.exchange.result = "hit", found[0]
                 return await self._head_of(request, asked, *found)
         except (Forbidden, UdfNotFound, JobNotFound, UnsupportedFormat):
             raise
@@ -257,7 +259,7 @@ class DataEndpoint:
         if decision.status in REFUSALS:
             return replace(refusal(decision, shown), body=b"")
         headers = self._headers(asked, result, shown, view, link)
-        headers += bill_headers(request.tally)
+        headers += bill_headers(request.exchange.tally)
         if decision.status != HTTPStatus.OK or _tells_length(view, shown):
             headers += length_headers(decision, shown)
         return Reply(decision.status, headers, b"")
@@ -303,22 +305,23 @@ class DataEndpoint:
         return await self._get(request, _Asked(udf, fanout, view), receive)
 
     async def _get(self, request: Request, asked: _Asked, receive: Receive) -> Reply | File:
+        _note(request, asked)
         found = await self._obtain(request, asked, receive)
         if isinstance(found, Reply):
             return found
-        result = found.result
+        result = request.exchange.result = found.result
         view = _encoded(asked.view, request.headers, result)
         shown = result
         if not view.canonical:
-            audience = asked.call.audience
-            derived = self._engine.view(asked.udf, result, view, audience, request.tally)
+            audience, tally = asked.call.audience, request.exchange.tally
+            derived = self._engine.view(asked.udf, result, view, audience, tally)
             shown = (await unless_gone(receive, derived)).result
         link = await self._link(request, shown, view)
         decision = decide_on(request.headers, shown, _etag(shown, link))
         if decision.status in REFUSALS:
             return refusal(decision, shown)
         headers = self._headers(asked, result, shown, view, link)
-        headers += [(b"server-timing", found.timing), *bill_headers(request.tally)]
+        headers += [(b"server-timing", found.timing), *bill_headers(request.exchange.tally)]
         if found.stale:
             headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
         if link is not None:
@@ -338,12 +341,13 @@ class DataEndpoint:
         rerun = not ranged and wants_rerun(request.headers)
         stored = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if stored is not None:
+            request.exchange.cache = "hit"
             return _Obtained(stored)
         # A job has no word for "anew", nor for inputs that make no call.
         may_go_on = not rerun and is_whole(asked.call)
         if may_go_on and (job := await self._holding.begin(asked.udf, asked.call)) is not None:
             return await self._wait_for(job, request, receive)
-        lineage = self._engine.request(request.tally)
+        lineage = self._engine.request(request.exchange.tally)
         running = self._engine.result(
             asked.udf, asked.call, ranged=ranged, rerun=rerun, lineage=lineage
         )
@@ -355,6 +359,7 @@ class DataEndpoint:
         except TimeoutError:
             return await self._holding.become_job(asked.call, request)
         stale = not answer.ran and not answer.result.fresh(time.time())
+        _note_answer(request.exchange, answer, stale=stale)
         return _Obtained(answer.result, _timing(answer), stale)
 
     async def _wait_for(self, job: Job, request: Request, receive: Receive) -> _Obtained | Reply:
@@ -406,7 +411,7 @@ class DataEndpoint:
             if view.extension in TEXTS:
                 headers.append((b"vary", b"Accept-Encoding"))
             if view.extension == "html":
-                headers.append(_PREVIEW_POLICY)
+                headers.append(PREVIEW_POLICY)
             if view.gzip:
                 headers.append((b"content-encoding", b"gzip"))
             self._headers_of[key] = headers
@@ -425,6 +430,23 @@ class DataEndpoint:
         if self._settings.reload or left <= 0:
             return (b"cache-control", b"no-cache")
         return (b"cache-control", b"public, max-age=%d" % min(left, most_s, 31_536_000))
+
+
+def _note(request: Request, asked: _Asked) -> None:
+    """What the request is about, for its record."""
+    exchange, call = request.exchange, asked.call
+    exchange.udf, exchange.extension = asked.udf.name, asked.view.extension
+    # A job's is that of the request which has made it.
+    exchange.key = "" if isinstance(call, Job) else call.key
+
+
+def _note_answer(exchange: Exchange, answer: Answer, *, stale: bool) -> None:
+    """Where the answer came from, likewise."""
+    if answer.ran:
+        exchange.cache = "miss" if exchange.tally.runs else "joined"
+    else:
+        exchange.cache = "stale" if stale else "hit"
+    exchange.waited_s = answer.waited_s
 
 
 def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:
