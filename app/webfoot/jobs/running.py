@@ -77,7 +77,15 @@ class Jobs:
 
     async def resume(self) -> None:
         """Take over the jobs of servers that died."""
-        for job in await self._records.adopt():
+        for job in await self._records.unfinished():
+            await self.take_up(job)
+
+    async def take_up(self, job: Job) -> None:
+        """Go on with a job here, if its server died.
+
+        One of a UDF that is not here is left alone: folders may share a store.
+        """
+        if job.udf in self._engine.registry and await self._records.take_over(job):
             self._begin(replace(job, state="queued"))
 
     async def close(self) -> None:
