@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import (
     Conflict,
@@ -161,6 +161,14 @@ class Jobs:
                 await asyncio.sleep(min(left, self._records.look_s / 4))
             job = await self._records.find(job.id) or job
         return job
+
+    def problem(self, job: Job) -> dict[str, Any] | None:
+        """Why the job failed, with the author's own frames, as far as this server knows them."""
+        if job.problem is None or "run" not in job.problem:
+            return job.problem
+        run = self._engine.runs.find(job.problem["run"])
+        known = {} if run is None or run.problem is None else run.problem
+        return job.problem | {"traceback": known.get("traceback")}
 
     def log(self, job: Job) -> str:
         """What the job's run prints, or has printed, as far as this server knows."""
