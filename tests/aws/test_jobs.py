@@ -13,6 +13,9 @@ from tests.aws.gateway import reachable
 from tests.s3_server import moto_server
 from tests.server_process import COUNT, connect, write_udfs
 
+from webfoot import Client
+from webfoot.errors import UdfFailed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -122,6 +125,15 @@ def test_a_job_is_run_by_one_instance_and_told_by_others(gateway: Gateway, udfs:
     answer = httpx.get(f"{gateway.url}/jobs/{made['id']}.json", timeout=30)
     assert answer.json() == [{"seconds": 2.0}]
     assert counted(udfs) == ["declared 2", "declared 2 ended"]
+
+
+def test_a_job_of_the_sdk_is_waited_for_across_instances(gateway: Gateway, udfs: Path) -> None:
+    with Client(gateway.url) as client:
+        job = client.submit("declared", seconds=2)
+        assert job.result(40).arrow().to_pylist() == [{"seconds": 2.0}]
+        with pytest.raises(UdfFailed, match="no such station"):
+            client.submit("fails").result(40)
+    assert counted(udfs) == ["declared 2", "declared 2 ended", "fails"]
 
 
 def test_a_job_is_cancelled_from_another_instance(gateway: Gateway, udfs: Path) -> None:

@@ -59,6 +59,7 @@ class Application(FastAPI):
             redoc_url=None,
         )
         self.engine = parts.engine
+        self.jobs = jobs
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
         self._data = DataEndpoint(parts.engine, parts.store, holding, settings)
