@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import (
     Conflict,
@@ -78,7 +78,15 @@ class Jobs:
 
     async def resume(self) -> None:
         """Take over the jobs of servers that died."""
-        for job in await self._records.adopt():
+        for job in await self._records.unfinished():
+            await self.take_up(job)
+
+    async def take_up(self, job: Job) -> None:
+        """Go on with a job here, if its server died.
+
+        One of a UDF that is not here is left alone: folders may share a store.
+        """
+        if job.udf in self._engine.registry and await self._records.take_over(job):
             self._begin(replace(job, state="queued"))
 
     async def close(self) -> None:
@@ -158,6 +166,14 @@ class Jobs:
                 await asyncio.sleep(min(left, self._records.look_s / 4))
             job = await self._records.find(job.id) or job
         return job
+
+    def problem(self, job: Job) -> dict[str, Any] | None:
+        """Why the job failed, with the author's own frames, as far as this server knows them."""
+        if job.problem is None or "run" not in job.problem:
+            return job.problem
+        run = self._engine.runs.find(job.problem["run"])
+        known = {} if run is None or run.problem is None else run.problem
+        return job.problem | {"traceback": known.get("traceback")}
 
     def log(self, job: Job) -> str:
         """What the job's run prints, or has printed, as far as this server knows."""
