@@ -306,9 +306,9 @@ def test_one_job_of_a_server_that_stopped_is_taken_up_by_one_that_is_asked_to(
         await until(third, left, "done")
         await second.take_up(left.id)
         assert here.runner.runs + there.runner.runs == 1
-        assert (await second.get(kept.id)).state == "running"
-        assert (await second.get(other.id)).state == "running"
-        assert (await second.get(ended.id)).state == "failed"
+        await until(second, kept, "running")
+        await until(second, other, "running")
+        await until(second, ended, "failed")
         place.runner.go.set()
         await until(living, kept, "done")
         for jobs in (living, second, third):
