@@ -75,13 +75,8 @@ class Host:
         return _Transport(self, self._app, self._portal)
 
     def take_up(self, job: str) -> None:
-        """Go on with the job of that id, if the process that ran it has ended.
-
-        Raises:
-            JobNotFound: If there is no such job.
-        """
-        jobs = self._app.jobs
-        self._portal.call(jobs.take_up, self._portal.call(jobs.get, job))
+        """Go on with the job of that id, if the process that ran it has ended."""
+        self._portal.call(self._app.jobs.take_up, job)
 
     def close(self) -> None:
         """Stop serving."""

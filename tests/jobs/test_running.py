@@ -301,15 +301,15 @@ def test_one_job_of_a_server_that_stopped_is_taken_up_by_one_that_is_asked_to(
         await first.close()
         here, there = make_place(), make_place()
         second, third = jobs_of(here, open_records()), jobs_of(there, open_records())
-        await asyncio.gather(*(jobs.take_up(left) for jobs in (second, third)))
+        await asyncio.gather(*(jobs.take_up(left.id) for jobs in (second, third)))
         for job in (ended, kept):
-            await second.take_up(job)
+            await second.take_up(job.id)
         await until(third, left, "done")
-        await second.take_up(left)
+        await second.take_up(left.id)
         assert here.runner.runs + there.runner.runs == 1
-        assert (await second.get(kept.id)).state == "running"
-        assert (await second.get(other.id)).state == "running"
-        assert (await second.get(ended.id)).state == "failed"
+        await until(second, kept, "running")
+        await until(second, other, "running")
+        await until(second, ended, "failed")
         place.runner.go.set()
         await until(living, kept, "done")
         for jobs in (living, second, third):

@@ -79,15 +79,13 @@ class Jobs:
     async def resume(self) -> None:
         """Take over the jobs of servers that died."""
         for job in await self._records.unfinished():
-            await self.take_up(job)
+            await self._take_over(job)
 
-    async def take_up(self, job: Job) -> None:
-        """Go on with a job here, if its server died.
-
-        One of a UDF that is not here is left alone: folders may share a store.
-        """
-        if job.udf in self._engine.registry and await self._records.take_over(job):
-            self._begin(replace(job, state="queued"))
+    async def take_up(self, id: str) -> None:  # noqa: A002  # it is one
+        """Go on with one job here, if there is one of that id whose server died."""
+        job = await self._records.find(id)
+        if job is not None:
+            await self._take_over(job)
 
     async def close(self) -> None:
         """Stop what runs here; the next server takes it over."""
@@ -202,6 +200,11 @@ class Jobs:
         await asyncio.wait((task,), timeout=seconds)
         task.cancel(_OUT_OF_TIME)
         return await task
+
+    async def _take_over(self, job: Job) -> None:
+        # One of a UDF that is not here is left alone: folders may share a store.
+        if job.udf in self._engine.registry and await self._records.take_over(job):
+            self._begin(replace(job, state="queued"))
 
     async def _add(self, job: Job, once: str | None) -> Job:
         known = await self._records.add(job, once)
