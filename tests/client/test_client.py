@@ -471,7 +471,7 @@ def test_attaching_loads_httpfs_and_shows_the_token_to_that_server_only(server: 
         client.attach(con)
     secret = con.sql("SELECT name, scope, secret_string FROM duckdb_secrets()").fetchone()
     assert secret is not None
-    assert secret[:2] == ("webfoot_udfs", [server.url])
+    assert secret[:2] == ("webfoot_udfs", [f"{server.url}/"])
     assert con.sql("SELECT count(*) FROM udfs.squares()").fetchone() == (3,)
     con.close()
 
