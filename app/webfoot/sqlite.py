@@ -98,10 +98,14 @@ def _open(path: Path, schema: str) -> sqlite3.Connection:
         time.sleep(_RETRY_S)
 
 
-def _connect(path: Path, schema: str) -> sqlite3.Connection:
-    import psutil  # noqa: PLC0415  # 7 ms of a start on Lambda
+def _is_before_boot(moment: float) -> bool:
+    import psutil  # noqa: PLC0415  # 7 ms, which a start on Lambda goes without
 
-    before_boot = path.exists() and path.stat().st_mtime < psutil.boot_time()
+    return moment < psutil.boot_time()
+
+
+def _connect(path: Path, schema: str) -> sqlite3.Connection:
+    before_boot = path.exists() and _is_before_boot(path.stat().st_mtime)
     connection = sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
     )
