@@ -30,7 +30,7 @@ check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs the
 	tests/aws/install-runtime
 	$(BIN)/python -m pytest -m slow --timeout 900
 
-check-offline: $(VENV)/.dev ## The tests where there is no network but loopback (Linux; CI runs them so, too)
+check-offline: $(VENV)/.dev ## The tests where there is no network but loopback (Linux)
 	unshare $$([ $$(id -u) = 0 ] || echo --map-root-user) --net sh -c 'ip link set lo up && \
 		exec $(BIN)/python -m pytest --numprocesses auto --dist loadfile'
 

@@ -615,6 +615,7 @@ def test_serve_says_where_it_is_and_stops_at_once(parent: Path) -> None:
         assert process.stderr is not None
         first = process.stdout.readline()
         assert first.startswith("Webfoot serves 5 UDFs of udfs/ on http://localhost:")
+        assert process.stdout.readline().startswith("It is open: ")
         hint = process.stdout.readline()
         assert hint.startswith("Try in DuckDB: FROM 'http://localhost:")
         time.sleep(1)

@@ -570,10 +570,10 @@ def test_an_abandoned_result_does_not_stay_for_ever(
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         place.runner.go.set()
-        await asyncio.sleep(0.2)
-        executions = (await place.ask("live")).result.executions
-        assert place.engine._unclaimed == {}
-        return executions
+        async with asyncio.timeout(10):
+            while place.engine._flights or place.engine._unclaimed:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        return (await place.ask("live")).result.executions
 
     assert asyncio.run(ask()) == 2
 
@@ -712,11 +712,14 @@ def test_who_made_the_run_pays_for_it(place: Place) -> None:
         await place.engine.result(udf, call, lineage=place.engine.request(tallies[3]))
         return tallies
 
-    first, *others = asyncio.run(ask())
-    assert (first.runs, first.billed_ms, first.memory_bytes) == (1, 31, 1 << 30)
-    assert first.gb_seconds == pytest.approx(0.031)
+    tallies = asyncio.run(ask())
+    # Which of them came first depends on how long the store takes to say that it has nothing.
+    (maker,) = [tally for tally in tallies[:3] if tally.runs]
+    others = [tally for tally in tallies if tally is not maker]
+    assert (maker.runs, maker.billed_ms, maker.memory_bytes) == (1, 31, 1 << 30)
+    assert maker.gb_seconds == pytest.approx(0.031)
     assert {(tally.runs, tally.billed_ms) for tally in others} == {(0, 0)}
-    assert place.engine.runs.all()[0].trace == first.trace
+    assert place.engine.runs.all()[0].trace == maker.trace
 
 
 def test_a_view_is_a_run_too(place: Place) -> None:

@@ -171,12 +171,14 @@ def test_a_job_is_told_by_its_states_and_ends_as_an_immutable_result(
     running = state(http, url, "running")
     assert running["progress"] == {"done": 0, "total": 1}
     assert running["result"] is None
+    assert running["elapsed"] >= 0
     eventually(lambda: http.get(url).json()["log"] == ["waiting for told"])
     assert http.head(f"{url}.parquet").status_code == 200
     open_gate(server, "told")
     done = state(http, url, "done")
     assert done["rows"] == 1
     assert done["ended"] >= done["started"] >= done["created"]
+    assert done["elapsed"] == done["ended"] - done["started"]
     result = http.get(done["result"])
     assert result.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert pq.read_table(io.BytesIO(result.content)).to_pylist() == [{"n": 5}]
@@ -226,6 +228,7 @@ def test_a_failed_job_tells_why_wherever_it_is_asked_for(
     open_gate(server, "fails")
     failed = state(http, url, "failed")
     assert "no such thing" in failed["problem"]["detail"]
+    assert 'raise ValueError("no such thing")' in failed["problem"]["traceback"]
     told = http.get(f"{url}.parquet")
     assert (told.status_code, told.json()["code"]) == (500, "udf-failed")
     with connect() as con, pytest.raises(Exception, match="no such thing"):

@@ -35,7 +35,7 @@ def operation(document: dict[str, Any], udf: str) -> dict[str, Any]:
 
 
 def tables(document: dict[str, Any]) -> dict[str, Any]:
-    """The paths of tables, without those of fan-outs and of jobs."""
+    """The paths of tables, without those of fan-outs, of jobs and of links."""
     return {path: item for path, item in document["paths"].items() if "{extension}" in path}
 
 
@@ -109,6 +109,19 @@ def test_errors_are_described_in_their_one_shape(document: dict[str, Any]) -> No
     for status in ("404", "422", "500", "503"):
         reference = responses[status]["content"]["application/problem+json"]["schema"]["$ref"]
         assert reference == "#/components/schemas/Problem"
+
+
+def test_how_a_key_is_sent_is_described(document: dict[str, Any]) -> None:
+    schemes = document["components"]["securitySchemes"]
+    assert {(scheme["type"], scheme.get("scheme")) for scheme in schemes.values()} == {
+        ("http", "bearer"),
+        ("http", "basic"),
+        ("apiKey", None),
+    }
+    assert [*({}, *({name: []} for name in schemes))] == document["security"]
+    for path in ("/shares", "/jobs"):
+        assert {"401", "403", "429"} <= set(document["paths"][path]["post"]["responses"])
+    assert {"401", "403", "429"} <= set(operation(document, "nothing")["responses"])
 
 
 def test_every_udf_has_a_fan_out(document: dict[str, Any]) -> None:

@@ -13,6 +13,9 @@ from tests.aws.gateway import reachable
 from tests.s3_server import moto_server
 from tests.server_process import COUNT, connect, write_udfs
 
+from webfoot import Client
+from webfoot.errors import UdfFailed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -107,11 +110,14 @@ def test_duckdb_reads_a_run_that_takes_longer_than_a_request_may(
 def test_who_does_not_declare_how_long_it_takes_is_begun_anew_and_answered(
     gateway: Gateway, udfs: Path
 ) -> None:
+    # The instance has started, and the run begins at once.
+    httpx.get(f"{gateway.url}/udfs/fails.parquet", timeout=30)
     with connect() as con:
         sql = f"FROM '{gateway.url}/udfs/undeclared.parquet?seconds=4'"
         assert con.execute(sql).fetchall() == [(4.0,)]
     # The instance that was asked first gave its run up.
-    assert sorted(counted(udfs)) == ["undeclared 4", "undeclared 4", "undeclared 4 ended"]
+    runs = [line for line in counted(udfs) if line.startswith("undeclared")]
+    assert sorted(runs) == ["undeclared 4", "undeclared 4", "undeclared 4 ended"]
 
 
 def test_a_job_is_run_by_one_instance_and_told_by_others(gateway: Gateway, udfs: Path) -> None:
@@ -122,6 +128,15 @@ def test_a_job_is_run_by_one_instance_and_told_by_others(gateway: Gateway, udfs:
     answer = httpx.get(f"{gateway.url}/jobs/{made['id']}.json", timeout=30)
     assert answer.json() == [{"seconds": 2.0}]
     assert counted(udfs) == ["declared 2", "declared 2 ended"]
+
+
+def test_a_job_of_the_sdk_is_waited_for_across_instances(gateway: Gateway, udfs: Path) -> None:
+    with Client(gateway.url) as client:
+        job = client.submit("declared", seconds=2)
+        assert job.result(40).arrow().to_pylist() == [{"seconds": 2.0}]
+        with pytest.raises(UdfFailed, match="no such station"):
+            client.submit("fails").result(40)
+    assert counted(udfs) == ["declared 2", "declared 2 ended", "fails"]
 
 
 def test_a_job_is_cancelled_from_another_instance(gateway: Gateway, udfs: Path) -> None:

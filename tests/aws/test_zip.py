@@ -51,6 +51,8 @@ def test_what_files_import_is_needed_but_for_their_own_modules_and_python_s(tmp_
     )
     (folder / "below").mkdir()
     (folder / "below" / "two.py").write_text("from .three import x")
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "lib.py").write_text("import polars")
     assert needs_of(folder).modules == {
         **dict.fromkeys(("numpy", "yaml", "shapely"), "udfs/one.py"),
         "numpy": "udfs/_near.py",
@@ -63,10 +65,13 @@ def test_what_files_import_is_needed_but_for_their_own_modules_and_python_s(tmp_
         ("SQL = \"FROM 's3://lake/x.parquet'\"", "duckdb-extension-aws"),
         ("SQL = 'FROM pg.public.orders'", "duckdb-extension-postgres-scanner"),
         ("steps.postgres('sales')", "duckdb-extension-postgres-scanner"),
+        ("def f(con): return con.sql('SELECT 1').df()", "pandas"),
+        ("def f(table): return table.to_pandas(split_blocks=True)", "pandas"),
+        ("def f(con): con.create_function('g', f)", "numpy"),
         ("SQL = \"FROM 'https://host/x.parquet'\"", None),
     ],
 )
-def test_extensions_are_needed_where_a_file_speaks_of_them(
+def test_what_is_used_without_an_import_is_needed(
     tmp_path: Path, text: str, package: str | None
 ) -> None:
     folder = write_udfs(tmp_path, one=text)
@@ -319,13 +324,16 @@ def test_the_command_wants_a_python_that_lambda_has(monkeypatch: pytest.MonkeyPa
         command.main()
 
 
-def test_a_file_that_is_no_python_is_told_before_anything_is_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "message"), [("udfs", r"broken\.py, line 1"), ("nowhere", "No such .*/nowhere")]
+)
+def test_a_folder_that_cannot_be_read_is_told_before_anything_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
 ) -> None:
-    folder = write_udfs(tmp_path, broken="def f(:")
+    folder = write_udfs(tmp_path, broken="def f(:").with_name(name)
     monkeypatch.setattr(sys, "version_info", (3, 13, 0))
     monkeypatch.setattr(sys, "argv", ["zip", "--udfs", str(folder), "--output", str(tmp_path)])
-    with pytest.raises(SystemExit, match=r"broken\.py, line 1"):
+    with pytest.raises(SystemExit, match=message):
         command.main()
 
 

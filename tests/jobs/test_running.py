@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ from tests.s3_server import KEYS, moto_server
 
 from webfoot.access.principal import EVERYBODY
 from webfoot.errors import Conflict, JobNotFound, ServerBusy, UdfTimeout
+from webfoot.jobs import new_job
 from webfoot.jobs.bucket import BucketRecords
 from webfoot.jobs.folder import FolderRecords
 from webfoot.jobs.running import Jobs
@@ -239,6 +241,79 @@ def test_jobs_of_a_server_that_stopped_go_on_in_the_next_and_those_of_the_living
         await until(living, kept, "done")
         await living.close()
         await second.close()
+
+    asyncio.run(scene())
+
+
+def test_a_job_is_taken_over_once_and_only_from_a_server_that_stopped(open_records: Open) -> None:
+    async def scene() -> None:
+        one, two, three = (open_records() for _ in range(3))
+        jobs = [new_job(Call("hourly", "version", "{}"), 60) for _ in range(3)]
+        for job in jobs:
+            await one.add(job, None)
+        assert not await two.take_over(jobs[0])
+        assert {job.id for job in await two.unfinished()} == {job.id for job in jobs}
+        await one.keep(replace(jobs[1], state="done", ended=1.0))
+        await one.close()
+        assert await two.take_over(jobs[0])
+        for job in jobs[:2]:
+            assert not await two.take_over(job)
+            assert not await three.take_over(job)
+        assert {job.id for job in await three.unfinished()} == {jobs[0].id, jobs[2].id}
+        assert await three.take_over(jobs[2])
+        for records in (two, three):
+            await records.close()
+
+    asyncio.run(scene())
+
+
+def test_a_server_leaves_jobs_of_udfs_that_it_has_not_to_others(
+    place: Place, open_records: Open
+) -> None:
+    """Folders may share a store."""
+
+    async def scene() -> None:
+        another = open_records()
+        job = await another.add(new_job(Call("elsewhere", "version", "{}"), 60), None)
+        await another.close()
+        jobs = jobs_of(place, open_records())
+        await jobs.resume()
+        assert (await jobs.wait(job, 0.2)).state == "queued"
+        third = open_records()
+        assert await third.take_over(job)
+        await jobs.close()
+        await third.close()
+
+    asyncio.run(scene())
+
+
+def test_one_job_of_a_server_that_stopped_is_taken_up_by_one_that_is_asked_to(
+    place: Place, make_place: Callable[[], Place], open_records: Open
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        first, living = (jobs_of(place, open_records()) for _ in range(2))
+        left, other = [await first.submit(place.call(n=n)) for n in (1, 2)]
+        ended = await first.submit(Call("gone", "version", "{}"))
+        kept = await living.submit(place.call(n=3))
+        await until(first, ended, "failed")
+        await until(first, other, "running")
+        await first.close()
+        here, there = make_place(), make_place()
+        second, third = jobs_of(here, open_records()), jobs_of(there, open_records())
+        await asyncio.gather(*(jobs.take_up(left.id) for jobs in (second, third)))
+        for job in (ended, kept):
+            await second.take_up(job.id)
+        await until(third, left, "done")
+        await second.take_up(left.id)
+        assert here.runner.runs + there.runner.runs == 1
+        await until(second, kept, "running")
+        await until(second, other, "running")
+        await until(second, ended, "failed")
+        place.runner.go.set()
+        await until(living, kept, "done")
+        for jobs in (living, second, third):
+            await jobs.close()
 
     asyncio.run(scene())
 

@@ -113,21 +113,26 @@ class BucketRecords:
                 found[id] = Wish(before.cancelled, left_s)
         return found
 
-    async def adopt(self) -> list[Job]:
-        """Take over the jobs of servers that have not said for a while that they live."""
-        mine = []
+    async def unfinished(self) -> list[Job]:
+        """List them; what a server has left that died as its job ended goes."""
+        found = []
         for name in await self._bucket.list("jobs/running/"):
-            body = await self._bucket.get(name)
-            if body is None or await self._lives(body.data.decode(errors="replace")):
-                continue
-            if await self._bucket.replace(name, self._server.encode(), body.etag) is None:
-                continue  # Another server was faster.
             job = await self.find(name.rpartition("/")[2])
             if job is not None and not job.over:
-                mine.append(job)
+                found.append(job)
             else:
                 await self._bucket.drop([name])
-        return mine
+        return found
+
+    async def take_over(self, job: Job) -> bool:
+        """Put this server's name in place of that of one that lives no longer."""
+        name = f"jobs/running/{job.id}"
+        body = await self._bucket.get(name)
+        if body is None or await self._lives(body.data.decode(errors="replace")):
+            return False
+        await self._live()
+        # None if another server was faster.
+        return await self._bucket.replace(name, self._server.encode(), body.etag) is not None
 
     async def close(self) -> None:
         """Say that the server lives no longer; without that, it counts as dead in a while."""

@@ -111,19 +111,22 @@ class FolderRecords:
             for id, cancel, until in rows  # noqa: A001  # it is one
         }
 
-    async def adopt(self) -> list[Job]:
-        """Take the rows of servers whose files are not locked."""
-        for (owner,) in self._file.run("SELECT DISTINCT owner FROM jobs WHERE ended IS NULL"):
+    async def unfinished(self) -> list[Job]:
+        """Select them."""
+        rows = self._file.run("SELECT record FROM jobs WHERE ended IS NULL")
+        return [read_job(record) for (record,) in rows]
+
+    async def take_over(self, job: Job) -> bool:
+        """Take its row, if its server's file is not locked."""
+        rows = self._file.run("SELECT owner FROM jobs WHERE id = ? AND ended IS NULL", job.id)
+        for (owner,) in rows:
             if owner == self._owner or self._lives(owner):
                 continue
             self._live()
-            self._file.run(
-                "UPDATE jobs SET owner = ? WHERE owner = ? AND ended IS NULL", self._owner, owner
-            )
-        rows = self._file.run(
-            "SELECT record FROM jobs WHERE owner = ? AND ended IS NULL", self._owner
-        )
-        return [read_job(record) for (record,) in rows]
+            # Another server may be faster.
+            statement = "UPDATE jobs SET owner = ? WHERE id = ? AND owner = ? RETURNING id"
+            return bool(self._file.run(statement, self._owner, job.id, owner))
+        return False
 
     async def close(self) -> None:
         """Remove the server's own file."""

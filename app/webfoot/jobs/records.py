@@ -59,8 +59,11 @@ class JobRecords(Protocol):
     async def wishes(self) -> Mapping[str, Wish]:
         """What was told to this server, by the ids of jobs that have not ended."""
 
-    async def adopt(self) -> list[Job]:
-        """The jobs of servers that died, which are this server's from now on."""
+    async def unfinished(self) -> list[Job]:
+        """The jobs that have not ended, of all servers."""
+
+    async def take_over(self, job: Job) -> bool:
+        """Make `job` this server's, if it has not ended and its own server died."""
 
     async def close(self) -> None:
         """Leave the jobs that have not ended to the next server."""

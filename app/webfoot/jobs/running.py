@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import (
     Conflict,
@@ -78,8 +78,14 @@ class Jobs:
 
     async def resume(self) -> None:
         """Take over the jobs of servers that died."""
-        for job in await self._records.adopt():
-            self._begin(replace(job, state="queued"))
+        for job in await self._records.unfinished():
+            await self._take_over(job)
+
+    async def take_up(self, id: str) -> None:  # noqa: A002  # it is one
+        """Go on with one job here, if there is one of that id whose server died."""
+        job = await self._records.find(id)
+        if job is not None:
+            await self._take_over(job)
 
     async def close(self) -> None:
         """Stop what runs here; the next server takes it over."""
@@ -159,6 +165,14 @@ class Jobs:
             job = await self._records.find(job.id) or job
         return job
 
+    def problem(self, job: Job) -> dict[str, Any] | None:
+        """Why the job failed, with the author's own frames, as far as this server knows them."""
+        if job.problem is None or "run" not in job.problem:
+            return job.problem
+        run = self._engine.runs.find(job.problem["run"])
+        known = {} if run is None or run.problem is None else run.problem
+        return job.problem | {"traceback": known.get("traceback")}
+
     def log(self, job: Job) -> str:
         """What the job's run prints, or has printed, as far as this server knows."""
         run = job.result.run if job.result else (job.problem or {}).get("run")
@@ -186,6 +200,11 @@ class Jobs:
         await asyncio.wait((task,), timeout=seconds)
         task.cancel(_OUT_OF_TIME)
         return await task
+
+    async def _take_over(self, job: Job) -> None:
+        # One of a UDF that is not here is left alone: folders may share a store.
+        if job.udf in self._engine.registry and await self._records.take_over(job):
+            self._begin(replace(job, state="queued"))
 
     async def _add(self, job: Job, once: str | None) -> Job:
         known = await self._records.add(job, once)

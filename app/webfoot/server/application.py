@@ -78,6 +78,7 @@ class Application(FastAPI):
         self.records = records
         self.health = Health(parts.engine)
         self.access = access
+        self.jobs = jobs
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
         results = DataEndpoint(parts.engine, parts.store, holding, settings)

@@ -5,6 +5,7 @@ A job's result, `/jobs/{id}.parquet`, is answered where all results are: see `we
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,7 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
         told = _describe(job, where)
         if settings.debug:
             told["log"] = jobs.log(job).splitlines()[-_LOG_LINES:]
+            told["problem"] = jobs.problem(job)
         headers = {"cache-control": "no-store"}
         if status == HTTPStatus.ACCEPTED:
             headers["location"] = where
@@ -97,6 +99,7 @@ def _describe(job: Job, where: str) -> dict[str, Any]:
         "created": job.created,
         "started": job.started,
         "ended": job.ended,
+        "elapsed": None if job.started is None else (job.ended or time.time()) - job.started,
         "progress": {"done": job.done, "total": len(job.arguments)},
         "url": where,
         "result": None if result is None else f"{where}.parquet",

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from webfoot.parameters import Parameter
     from webfoot.registry import Registry
 
+# What every address that asks for a key may answer.
+_REFUSALS = {
+    "401": "A key is needed, or the one that was sent is not good.",
+    "403": "Who asks may not do that.",
+    "429": "Who asks may not ask for more right now; try again after Retry-After seconds.",
+}
 _ERRORS = {
+    **_REFUSALS,
     "404": "There is no such table or format.",
     "412": "The result is another than If-Match names.",
     "416": "The range begins behind the end.",
@@ -27,11 +34,23 @@ _ERRORS = {
     "504": "The UDF took too long.",
     "507": "The store's disk is full.",
 }
-_JOB_ERRORS = {"404": "There is no such job, or it ended too long ago."}
+_JOB_ERRORS = {**_REFUSALS, "404": "There is no such job, or it ended too long ago."}
 _SUBMIT_ERRORS = {
+    **_REFUSALS,
     "404": "There is no such UDF.",
     "409": "The idempotency key is another job's.",
     "422": "It makes no job; nothing ran.",
+}
+_SHARE_ERRORS = {
+    **_REFUSALS,
+    "404": "There is no such UDF, or no such link.",
+    "422": "It makes no link.",
+}
+# A server asks for one of these from the day on which its first key was made.
+_CREDENTIALS = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key, or a token."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key."},
+    "basic": {"type": "http", "scheme": "basic", "description": "A key, as the password."},
 }
 _PROBLEM = {
     "type": "object",
@@ -59,7 +78,7 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
         }
         paths[f"/udfs/{udf.name}/map"] = {"post": _map_operation(udf)}
     if paths:
-        paths |= _job_paths()
+        paths |= _job_paths() | _share_paths()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -69,7 +88,8 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
         },
         "servers": [{"url": base_url}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": _CREDENTIALS},
+        "security": [{}, *({name: []} for name in _CREDENTIALS)],
     }
 
 
@@ -124,6 +144,59 @@ def _job_paths() -> dict[str, Any]:
                 "operationId": "cancel_job",
                 "summary": "Cancel a job",
                 "responses": {"200": {"description": "The job.", **job}, **_errors(_JOB_ERRORS)},
+            },
+        },
+    }
+
+
+def _share_paths() -> dict[str, Any]:
+    texts = {"type": "array", "items": {"type": "string"}}
+    wanted = {
+        "type": "object",
+        "required": ["udf"],
+        "properties": {
+            "udf": {"type": "string", "description": "The UDF's name."},
+            "parameters": {"type": "object", "description": "Those that the link gives."},
+            "free": {**texts, "description": "Those that its reader may give; `*` for all."},
+            "formats": {**texts, "description": "In which formats; all if there are none."},
+            "expires": {"type": "string", "description": "For how long, such as `30d`."},
+            "rate": {"type": "string", "description": "How many requests, such as `10/m`."},
+        },
+        "additionalProperties": False,
+    }
+    link = {"content": {"application/json": {"schema": {"type": "object"}}}}
+    identity = {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "description": "The link's id.",
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{12}$"},
+    }
+    errors = _errors(_SHARE_ERRORS)
+    return {
+        "/shares": {
+            "post": {
+                "operationId": "give_link",
+                "summary": "Make a link to one table, for those who can show no key",
+                "requestBody": {
+                    "required": True,
+                    "description": "The UDF, and what its readers may and may not choose.",
+                    "content": {"application/json": {"schema": wanted}},
+                },
+                "responses": {"201": {"description": "The link.", **link}, **errors},
+            },
+            "get": {
+                "operationId": "list_links",
+                "summary": "The links that you have given out",
+                "responses": {"200": {"description": "The links.", **link}, **errors},
+            },
+        },
+        "/shares/{id}": {
+            "parameters": [identity],
+            "delete": {
+                "operationId": "revoke_link",
+                "summary": "Make a link good for nothing",
+                "responses": {"204": {"description": "It is."}, **errors},
             },
         },
     }

@@ -47,7 +47,7 @@ def main() -> None:
         )
     try:
         made = make(options.architecture, options.udfs, options.extra, options.output)
-    except (NotLocked, SyntaxError, TooLarge) as error:
+    except (NotLocked, OSError, SyntaxError, TooLarge) as error:
         sys.exit(str(error))
     except subprocess.CalledProcessError as error:
         sys.exit(f"{error.cmd[2]} failed; it says why above")
@@ -83,6 +83,7 @@ def make(architecture: str, udfs: Path, extra: Sequence[str], output: Path) -> P
 
     Raises:
         NotLocked: If a package is required that the lock file does not have.
+        OSError: If there is no such folder, or a file cannot be read or written.
         SyntaxError: If a file of UDFs is not Python.
         TooLarge: If Lambda would refuse it.
         subprocess.CalledProcessError: If pip or Python fails; it has said why.

@@ -25,7 +25,8 @@ REQUIREMENTS = "requirements-aws.txt"
 # The C library of Amazon Linux 2023, on which Lambda's runtimes of Python 3.12 and later rest.
 GLIBC = (2, 34)
 _WEBFOOT = "webfoot"
-# What Webfoot requires and no function loads; a UDF may import it, or speak of it.
+# What Webfoot requires and no function loads; a UDF may need it. Lambda's runtimes have a boto3,
+# too, of a version that changes without notice: here is the locked one.
 _NOT_LOADED = {
     "awslambdaric",  # Lambda's runtime is one.
     *("click", "rich", "uvicorn", "watchfiles"),  # The command line, and the server.
