@@ -61,6 +61,7 @@ HOMES = {
     "pandas": {"tables"},
     "platformdirs": {"settings"},
     "polars": {"tables"},
+    "prometheus_client": {"server.exposition"},
     "psutil": {"runners", "sqlite", "store"},
     "pyarrow": {"runners.worker", "tables"},
     "pydantic": {"parameters"},

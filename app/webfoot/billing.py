@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Lambda gives a function one processor for so much memory.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 _MIB = 1 << 20
-_GIB = 1 << 30
+GIB = 1 << 30
 PROCESSOR_BYTES = 1769 * _MIB
 
 
@@ -59,7 +59,7 @@ def billed_ms(usage: Usage) -> int:
 
 def gb_seconds(milliseconds: float, memory_bytes: float) -> float:
     """Memory times time, in the unit that is billed."""
-    return milliseconds / 1000 * memory_bytes / _GIB
+    return milliseconds / 1000 * memory_bytes / GIB
 
 
 def architecture() -> str:

@@ -43,6 +43,9 @@ UDFS = """
 ROLES = """
 [roles.nothing]
 
+[roles.scraper]
+may = ["metrics"]
+
 [roles.reader]
 udfs = ["delays"]
 formats = ["csv", "parquet"]
@@ -172,11 +175,11 @@ class Kind:
 
 
 BOTH = frozenset({Need.JOBS, Need.SHARE})
-ALL = BOTH | {Need.ADMIN}
+ALL = BOTH | {Need.METRICS, Need.ADMIN}
 KINDS = (
     *("nobody", "stranger", "wrong secret", "revoked", "expired", "no scheme", "tampered link"),
     *("expired link", "revoked link", "link", "viewer", "analyst", "admin", "narrow", "reader"),
-    *("nothing", "forgotten role", "spent"),
+    *("scraper", "nothing", "forgotten role", "spent"),
 )
 
 
@@ -235,6 +238,7 @@ def kinds_in(place: Path) -> dict[str, Kind]:
         "admin": Kind(key("admin"), may=ALL),
         "narrow": Kind(key("analyst", udfs=("del*",)), may=BOTH, udfs=("delays",)),
         "reader": Kind(key("reader"), udfs=("delays",), formats=("csv", "parquet")),
+        "scraper": Kind(key("scraper"), may=frozenset({Need.METRICS}), udfs=()),
         "nothing": Kind(key("nothing"), udfs=()),
         "forgotten role": Kind(key("no-such-role"), udfs=()),
         "spent": Kind(key("analyst", limits=spent), may=BOTH, spent=True),

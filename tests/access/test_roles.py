@@ -113,7 +113,7 @@ def test_a_file_has_the_operators_roles_and_limits(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[roles.x]\nudf = ['a']", "roles.x has 'udf'; known: concurrency, daily, formats, may"),
-        ("[roles.x]\nmay = ['everything']", "may is some of sql, jobs, share, admin"),
+        ("[roles.x]\nmay = ['everything']", "may is some of sql, jobs, share, metrics, admin"),
         ("[roles.x]\nmay = 'sql'", "may is a list of texts, got 'sql'"),
         ("[roles.x]\nudfs = [1]", "udfs is a list of texts"),
         ("[roles.x]\nrate = '10'", "roles.x: a rate is written like '10/s'"),

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-# What may be done besides reading results: SQL over them, jobs, share links, and to know all that
-# goes on in the server.
-RIGHTS = ("sql", "jobs", "share", "admin")
+# What may be done besides reading results: SQL over them, jobs, share links, to know how much goes
+# on in the server, and to know all of it.
+RIGHTS = ("sql", "jobs", "share", "metrics", "admin")
 _ALL = ("*",)
 _ROLE_FIELDS = frozenset({"udfs", "formats", "may", *LIMIT_NAMES})
 

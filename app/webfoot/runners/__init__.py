@@ -63,13 +63,15 @@ class Load:
     Args:
         running: Runs that have their turn; not those that wait for others.
         waiting: Runs that wait for their turn.
-        memory_bytes: The memory of its processes; 0 if it has none of its own.
-        replaced: How many of those had to be replaced so far: that crashed, were killed for what
+        processes: Its processes.
+        memory_bytes: Their memory.
+        replaced: How many of them had to be replaced so far: that crashed, were killed for what
             they ran, or were worn out.
     """
 
     running: int = 0
     waiting: int = 0
+    processes: int = 1
     memory_bytes: int = 0
     replaced: int = 0
 

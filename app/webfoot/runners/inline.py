@@ -114,9 +114,15 @@ class InlineRunner:
             return self._database
 
     def load(self) -> Load:
-        """How busy its threads are."""
+        """How busy its threads are, and what this process has of memory, for all that it does."""
+        import psutil  # noqa: PLC0415  # a start on Lambda goes without
+
         slots = (self._slots, self._waiting_slots)
-        return Load(sum(each.held for each in slots), sum(each.waiting for each in slots))
+        return Load(
+            running=sum(each.held for each in slots),
+            waiting=sum(each.waiting for each in slots),
+            memory_bytes=psutil.Process().memory_info().rss,
+        )
 
     async def use(self, registry: Registry) -> None:
         """Note what runs may call; there is nothing to make ready: a job brings its function."""

@@ -190,6 +190,7 @@ class ProcessRunner:
         return Load(
             running=sum(each.held for each in slots),
             waiting=sum(each.waiting for each in slots),
+            processes=len(self._alive),
             memory_bytes=sum(worker.used_bytes(children=False) for worker in self._alive),
             replaced=self._replaced,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,11 @@ from webfoot.server.gate import Gate
 from webfoot.server.health import Health
 from webfoot.server.holding import Holding
 from webfoot.server.jobs import job_routes
+from webfoot.server.metrics import Metrics
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
 from webfoot.server.records import Records
+from webfoot.server.scraping import metrics_routes
 from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
 from webfoot.server.system import SystemTables, system_routes
@@ -73,9 +76,18 @@ class Application(FastAPI):
             openapi_url=None,
             docs_url=None,
             redoc_url=None,
+            # FastAPI's own would tell of its routes alone, and whole queries with what is in them.
+            telemetry={
+                "tracing": False,
+                "metrics": False,
+                "logs": False,
+                "operation_spans": False,
+                "auto_configure": False,
+            },
         )
         self.engine = parts.engine
         self.records = records
+        self._metrics = Metrics(parts.engine)
         self.health = Health(parts.engine)
         self.access = access
         self.jobs = jobs
@@ -91,6 +103,8 @@ class Application(FastAPI):
         self.include_router(share_routes(access))
         self.include_router(static_routes())
         self.include_router(self.health.routes())
+        counted = partial(self._metrics.state, parts.store, self._gate, records, settings)
+        self.include_router(metrics_routes(counted))
         self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)
         self.add_exception_handler(Exception, _show_bug)
@@ -114,6 +128,7 @@ class Application(FastAPI):
         finally:
             exchange.end(scope.get(PRINCIPAL))
             self.records.add(exchange)
+            self._metrics.add(exchange)
 
     async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is for no result, by the framework."""

@@ -35,6 +35,7 @@ from webfoot.results import is_whole
 from webfoot.server.bills import bill_headers
 from webfoot.server.bounds import MOST_BODY_BYTES
 from webfoot.server.conditions import http_date, read_range
+from webfoot.server.exchanges import CLIENT_GONE
 from webfoot.server.fanouts import (
     accepted_extension,
     from_body,
@@ -163,7 +164,7 @@ class DataEndpoint:
                 return await self._head(request, visit)
             return await within(request.limits, self._read(request, visit, receive))
         except ClientGone:
-            request.exchange.code = "client-gone"
+            request.exchange.code = CLIENT_GONE
             return None
         except asyncio.CancelledError:  # The server stops, and has waited long enough.
             error: Error = RunCancelled("the server is stopping; try again in a moment")

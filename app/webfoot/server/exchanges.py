@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
 from webfoot.errors import UdfNotFound
@@ -26,6 +27,8 @@ _MOST_AGENT = 100
 _PROCESS = secrets.token_hex(6).encode()
 _numbers = itertools.count(1)
 
+# What went wrong if nobody was left to read the answer.
+CLIENT_GONE = "client-gone"
 # Of the request that this task, or this thread, works for.
 REQUEST_ID: ContextVar[str] = ContextVar("webfoot_request_id", default="")
 
@@ -102,6 +105,11 @@ class Exchange:
         """Take the time; note who it was, if that has been found out."""
         self.seconds = time.perf_counter() - self._clock
         self.principal = principal
+
+
+def has_failed(status: int, code: str) -> bool:
+    """Whether an exchange with such an end has failed: an error may be told with the status 200."""
+    return bool(code) or status >= HTTPStatus.BAD_REQUEST
 
 
 def begin(scope: Scope) -> Exchange:

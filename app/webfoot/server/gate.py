@@ -72,6 +72,11 @@ class Gate:
         self._narrowed: dict[Rights, Registry] = {}
         self._narrowed_from: Registry | None = None
 
+    @property
+    def inside(self) -> int:
+        """How many requests are being answered."""
+        return self._inside
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
         wanted = wanted_by(scope)

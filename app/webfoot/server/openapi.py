@@ -78,7 +78,7 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
         }
         paths[f"/udfs/{udf.name}/map"] = {"post": _map_operation(udf)}
     if paths:
-        paths |= _job_paths() | _share_paths()
+        paths |= _job_paths() | _share_paths() | {"/metrics": {"get": _metrics_operation()}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -198,6 +198,20 @@ def _share_paths() -> dict[str, Any]:
                 "summary": "Make a link good for nothing",
                 "responses": {"204": {"description": "It is."}, **errors},
             },
+        },
+    }
+
+
+def _metrics_operation() -> dict[str, Any]:
+    return {
+        "operationId": "show_metrics",
+        "summary": "What the server counts, as Prometheus reads it",
+        "responses": {
+            "200": {
+                "description": "All metrics.",
+                "content": {"text/plain": {}, "application/openmetrics-text": {}},
+            },
+            **_errors(_REFUSALS),
         },
     }
 

@@ -39,6 +39,7 @@ class Need(Enum):
     """To have been sent to where a result will be; likewise."""
     JOBS = "jobs"
     SHARE = "share"
+    METRICS = "metrics"
     ADMIN = "admin"
     """A right of that name; see `webfoot.access.roles`."""
 
@@ -83,10 +84,11 @@ _PATHS: tuple[tuple[re.Pattern[str], Mapping[str, Need]], ...] = tuple(
         (r"/jobs/[^/]+", {**_reading(Need.JOBS), "DELETE": Need.JOBS}),
         (r"/shares", {**_reading(Need.SHARE), "POST": Need.SHARE}),
         (r"/shares/[^/]+", {"DELETE": Need.SHARE}),
+        (r"/metrics", _reading(Need.METRICS)),
         (r"/_system/[^/.]+\.[^/]+", _reading(Need.ADMIN)),
     )
 )
-_RIGHTS = {Need.JOBS: "jobs", Need.SHARE: "share", Need.ADMIN: "admin"}
+_RIGHTS = {need: need.value for need in (Need.JOBS, Need.SHARE, Need.METRICS, Need.ADMIN)}
 
 
 def wanted_by(scope: Scope) -> Wanted | None:

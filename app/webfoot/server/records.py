@@ -10,12 +10,12 @@ import sys
 import time
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from webfoot.access.credentials import masked
 from webfoot.journal import Journal, Segments
 from webfoot.masking import mask
+from webfoot.server.exchanges import has_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -140,8 +140,8 @@ def _about(values: tuple[str | int, ...]) -> str:
 def _outcome(
     status: int, code: str, cache: str | None, agent: str, principal: Principal | None
 ) -> str:
-    failed = bool(code) or status >= HTTPStatus.BAD_REQUEST
-    told: dict[str, Any] = {"status": "error" if failed else "success", "http_status": status}
+    ended = "error" if has_failed(status, code) else "success"
+    told: dict[str, Any] = {"status": ended, "http_status": status}
     if principal is not None:
         told |= {"principal": principal.id, "tenant": principal.tenant}
     return _members(told | {"code": code, "cache": cache, "agent": mask(masked(agent))})

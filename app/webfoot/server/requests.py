@@ -32,6 +32,7 @@ _ROUTES = {
     _FOLDERS_PATH: "/udfs/{name}/{folders}/{file}.{extension}",
     MAP_PATH: "/udfs/{name}/map",
 }
+TABLE_ROUTES = frozenset(_ROUTES.values())
 # Where the scope of a request has the token of its share link, which is no part of the query then.
 SHARE = "webfoot.share"
 _MOST_QUERY_BYTES = 64_000
