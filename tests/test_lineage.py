@@ -48,6 +48,13 @@ def test_each_request_has_a_trace_of_its_own() -> None:
     assert new_lineage(REGISTRY, 1, 1, 60).trace != new_lineage(REGISTRY, 1, 1, 60).trace
 
 
+@pytest.mark.parametrize("sampled", [None, True, False])
+def test_a_run_that_was_handed_over_is_of_the_same_trace(sampled: bool | None) -> None:
+    descent = Descent("run", "ab" * 16, 1, ("a", "b"), 5, 60, sampled)
+    place = lineage_of(descent, REGISTRY, 5)
+    assert (place.trace, place.tally.trace, place.tally.sampled) == (*["ab" * 16] * 2, sampled)
+
+
 def test_calls_that_go_too_deep_are_refused() -> None:
     place = new_lineage(REGISTRY, 10, 2, 60).below("a").below("b")
     with pytest.raises(FanoutLimit, match=r"more than 2 deep.*WEBFOOT_DEPTH"):

@@ -59,6 +59,7 @@ HOMES = {
     "mangum": {"aws"},
     "numpy": {"tables"},
     "pandas": {"tables"},
+    "opentelemetry": {"server.spans"},
     "platformdirs": {"settings"},
     "polars": {"tables"},
     "prometheus_client": {"server.exposition"},

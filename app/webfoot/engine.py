@@ -733,6 +733,7 @@ class _RunCalls:
             path=(*lineage.path, self._plan.key),
             calls=lineage.budget.left,
             timeout_s=lineage.timeout_s,
+            sampled=lineage.tally.sampled,
         )
 
     def made_elsewhere(self, calls: int, cost: Mapping[str, float]) -> None:

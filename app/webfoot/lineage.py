@@ -55,13 +55,16 @@ class Tally:
 
     Attributes:
         known_trace: The id of them all; empty until it is asked for.
+        span: The id of the request's own span; empty if nobody makes one.
+        sampled: Whether their spans are wanted; None while nobody has decided.
         runs: How many they are.
         billed_ms: Their time.
         gb_seconds: Their memory times their time.
         memory_bytes: The most that one of them had.
     """
 
-    known_trace = ""
+    known_trace = span = ""
+    sampled: bool | None = None
     runs = billed_ms = memory_bytes = 0
     gb_seconds = 0.0
 
@@ -175,13 +178,15 @@ def lineage_of(descent: Descent, registry: Registry, depth: int) -> Lineage:
         registry: The UDFs that it may lead to.
         depth: How deep calls may go.
     """
+    tally = Tally()
+    tally.known_trace, tally.sampled = descent.trace, descent.sampled
     return Lineage(
         trace=descent.trace,
         budget=Budget(descent.calls),
         registry=registry,
         most_depth=depth,
         timeout_s=descent.timeout_s,
-        tally=Tally(),
+        tally=tally,
         depth=descent.depth,
         path=descent.path[:-1],
     )

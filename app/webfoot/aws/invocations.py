@@ -113,7 +113,7 @@ class Handler:
             return _fitted(response, front.payload_bytes)
         finally:
             # Now: between two events this process stands still.
-            self._app.records.flush()
+            self._app.flush()
             self._idle.set()
 
     async def _end(self) -> None:

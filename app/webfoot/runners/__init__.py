@@ -46,6 +46,7 @@ class Descent:
         path: The keys of the calls that wait for each other, from the request's own to the run's.
         calls: How many more calls there may be.
         timeout_s: How long each run may take if its UDF does not say, in seconds.
+        sampled: Whether spans of the trace are wanted; None if nobody has decided.
     """
 
     run: str
@@ -54,6 +55,7 @@ class Descent:
     path: tuple[str, ...]
     calls: int
     timeout_s: float
+    sampled: bool | None = None
 
 
 @dataclass(frozen=True)

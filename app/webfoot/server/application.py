@@ -37,6 +37,7 @@ from webfoot.server.scraping import metrics_routes
 from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
 from webfoot.server.system import SystemTables, system_routes
+from webfoot.server.tracing import tracing_of
 from webfoot.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,8 +87,11 @@ class Application(FastAPI):
             },
         )
         self.engine = parts.engine
-        self.records = records
+        self._records = records
         self._metrics = Metrics(parts.engine)
+        self._tracing = tracing_of(parts.engine)
+        if self._tracing is not None:
+            closing.callback(self._tracing.close)
         self.health = Health(parts.engine)
         self.access = access
         self.jobs = jobs
@@ -122,13 +126,23 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
             return
         exchange = exchanges.begin(scope)
+        if self._tracing is not None:
+            self._tracing.begin(exchange, scope["headers"])
         scope = self._address.correct(scope)
         try:
             await self._gate(scope, receive, exchange.through(send))
         finally:
             exchange.end(scope.get(PRINCIPAL))
-            self.records.add(exchange)
+            self._records.add(exchange)
             self._metrics.add(exchange)
+            if self._tracing is not None:
+                self._tracing.add(exchange)
+
+    def flush(self) -> None:
+        """Write and send what is known of exchanges that are over."""
+        self._records.flush()
+        if self._tracing is not None:
+            self._tracing.flush()
 
     async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what is for no result, by the framework."""

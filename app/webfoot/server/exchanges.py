@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from webfoot.access.principal import Principal
     from webfoot.errors import Error
     from webfoot.results import Result
+    from webfoot.server.spans import Origin
 
 _KEY = "webfoot.exchange"
 # What others call a request, repeated in headers, logs and records.
@@ -54,6 +55,7 @@ class Exchange:
         result: The result.
         waited_s: How long that was waited for, in seconds.
         tally: What the runs cost that it has led to.
+        origin: Where it comes from; None if no traces are sent.
         code: What went wrong, as `webfoot.errors` has it.
         status: Of the answer; 0 if there was none, as the client had gone.
         sent: How many bytes of body were sent.
@@ -65,6 +67,7 @@ class Exchange:
     principal: Principal | None = None
     cache: Cache | None = None
     result: Result | None = None
+    origin: Origin | None = None
     status = sent = 0
     waited_s = seconds = 0.0
 

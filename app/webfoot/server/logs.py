@@ -21,15 +21,18 @@ class MaskingFilter(logging.Filter):
         """Mask what is to be logged."""
         if record.name == _ACCESS and isinstance(record.args, tuple):
             # One by one: its formatter wants them apart.
-            record.args = tuple(_mask(a) if isinstance(a, str) else a for a in record.args)
+            record.args = tuple(
+                without_secrets(a) if isinstance(a, str) else a for a in record.args
+            )
         else:
-            record.msg, record.args = _mask(record.getMessage()), None
+            record.msg, record.args = without_secrets(record.getMessage()), None
         if record.exc_info and not record.exc_text:
-            record.exc_text = _mask(_TRACEBACKS.formatException(record.exc_info))
+            record.exc_text = without_secrets(_TRACEBACKS.formatException(record.exc_info))
         return True
 
 
-def _mask(text: str) -> str:
+def without_secrets(text: str) -> str:
+    """The text without keys of ours, and other secrets, in it."""
     # Keys first: what is left of one tells which it was.
     return mask(masked(text))
 

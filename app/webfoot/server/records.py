@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from webfoot.access.credentials import masked
 from webfoot.journal import Journal, Segments
-from webfoot.masking import mask
 from webfoot.server.exchanges import has_failed
+from webfoot.server.logs import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,7 +143,7 @@ def _outcome(
     told: dict[str, Any] = {"status": ended, "http_status": status}
     if principal is not None:
         told |= {"principal": principal.id, "tenant": principal.tenant}
-    return _members(told | {"code": code, "cache": cache, "agent": mask(masked(agent))})
+    return _members(told | {"code": code, "cache": cache, "agent": without_secrets(agent)})
 
 
 def _costs(it: Exchange) -> str:
