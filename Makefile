@@ -25,6 +25,7 @@ check: $(VENV)/.dev lint types test ## Everything that must pass before a change
 
 check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs them too)
 	tests/database/install-postgres
+	tests/deploy/install-prometheus
 	PYTHON=$(BIN)/python tests/aws/install-emulator
 	PYTHON=$(BIN)/python tests/aws/install-translator
 	tests/aws/install-runtime
@@ -65,8 +66,8 @@ bench: $(VENV)/.dev ## Every benchmark, side by side with its peers
 	$(BIN)/python -m bench
 
 lock: $(VENV)/.dev ## Renew the hash-locked requirements
-	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --extra oidc --group build --group dev $(UV_LOCK) -o requirements-dev.txt
-	$(BIN)/uv pip compile pyproject.toml --extra examples --extra oidc --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --extra oidc --extra otel --group build --group dev $(UV_LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra oidc --extra otel --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --extra aws --extra oidc --group build -c requirements-dev.txt $(UV_LOCK) -o requirements-aws.txt
 
 UV_LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes \

@@ -89,7 +89,11 @@ def _of_requests(state: State) -> Iterator[Metric]:
         "Requests that were turned away: without a key, beyond rights or limits, or at a full"
         " server.",
         ("code",),
-        (((it.code,), alike.count) for it, alike in requests if it.code in _REFUSALS),
+        [
+            # From the start: of a counter that begins with its first event, Prometheus misses that.
+            *(((code,), 0) for code in sorted(_REFUSALS)),
+            *(((it.code,), alike.count) for it, alike in requests if it.code in _REFUSALS),
+        ],
     )
     yield _gauge("http_requests_in_progress", "Requests that are being answered.", state.inside)
     most = state.settings.requests
