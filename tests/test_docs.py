@@ -141,8 +141,9 @@ def test_every_setting_that_people_type_is_an_option_of_serve() -> None:
     # sessions outside of servers read it, too.
     for_sessions = {"temp", "extensions", "extension_downloads", "secrets"}
     for_buckets = {"redirect", "s3_encryption", "s3_endpoint", "s3_region", "s3_url_style"}
+    for_sql = {"lake", "sql", "sql_limit", "sql_memory", "sql_rows", "sql_size", "sql_timeout"}
     left = {item.name for item in fields(Settings)} - options
-    assert left == {"duckdb_errors"} | for_sessions | for_buckets
+    assert left == {"duckdb_errors"} | for_sessions | for_buckets | for_sql
 
 
 def test_every_command_is_in_the_readme() -> None:

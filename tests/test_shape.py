@@ -20,7 +20,10 @@ ROOT = Path(webfoot.__file__).parent
 # From the bottom up; a module may import its own layer and those below it. A name stands for all
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
-    {"errors", "files", "literals", "quantities", "results", "settings", "sqlite", "unreadable"},
+    {
+        *("datasets", "errors", "files", "literals", "quantities", "results", "settings"),
+        *("sqlite", "unreadable"),
+    },
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
     {
@@ -28,7 +31,7 @@ LAYERS = [
         *("runners", "runs", "snippets", "spreadsheets", "store", "tables", "templating", "texts"),
         *("tiling", "views"),
     },
-    {"engine", "fanout", "lineage"},
+    {"asking", "engine", "fanout", "lineage", "nesting"},
     {"assembly", "jobs", "probe", "reload"},
     {"server"},
     {"aws", "cli", "in_process"},
@@ -50,6 +53,7 @@ HOMES = {
     "docstring_parser": {"docstrings"},
     "duckdb": {"database", "querying"},
     "fastapi": {"server"},
+    "fsspec": {"querying"},
     "httpx": {"client", "conformance", "in_process"},
     "jinja2": {"templating"},
     "mangum": {"aws"},

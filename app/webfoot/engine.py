@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
 import time
 from contextlib import aclosing
@@ -17,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from webfoot import runs as run_records
+from webfoot.asking import fanout_of, read_query_string
 from webfoot.errors import (
     Error,
     FanoutLimit,
@@ -35,9 +37,10 @@ from webfoot.fanout import (
     make_fanout,
 )
 from webfoot.lineage import new_lineage
-from webfoot.results import Call, Failure, Fanout, Result
+from webfoot.nesting import calls_of
+from webfoot.results import Call, Failure, Fanout, Query, Result, digest
 from webfoot.runners import Answered
-from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
+from webfoot.runners.jobs import QueryJob, QueryLimits, StitchJob, UdfJob, ViewJob
 from webfoot.runs import Run
 
 if TYPE_CHECKING:
@@ -52,11 +55,12 @@ if TYPE_CHECKING:
     )
     from pathlib import Path
 
+    from webfoot.asking import QueryString
     from webfoot.definition import Udf
     from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
-    from webfoot.results import Known, Question
+    from webfoot.results import Known, Question, Reach
     from webfoot.runners import Runner
     from webfoot.runners.jobs import Job
     from webfoot.runs import Runs
@@ -99,7 +103,7 @@ class _Plan:
 
     Args:
         job: What runs.
-        udf: The UDF, whose run it is called.
+        name: The UDF, whose run it is called; empty for SQL.
         key: Under what its result is kept.
         lifetime_s: How long that is fresh, in seconds.
         lineage: What has led to it.
@@ -107,7 +111,7 @@ class _Plan:
     """
 
     job: Job
-    udf: Udf
+    name: str
     key: str
     lifetime_s: float
     lineage: Lineage
@@ -188,14 +192,33 @@ class Engine:
 
     def fanout(self, udf: Udf, inputs: Inputs) -> Fanout:
         """The fan-out that many inputs make; see `make_fanout`."""
-        return make_fanout(udf, inputs, min(MOST_INPUTS, self._settings.calls))
+        return make_fanout(udf, inputs, self._most_inputs)
+
+    def question(self, udf: Udf, asked: QueryString) -> Question:
+        """What a query string asks, taken apart; see `call` and `fanout`.
+
+        Raises:
+            InvalidParameters: If it asks nothing that has sense.
+        """
+        if asked.fanout:
+            return fanout_of(udf, asked, self._most_inputs)
+        return self.call(udf, asked.pairs)
+
+    def query(self, sql: str, parameters: str, limit: int | None, reach: Reach) -> Query:
+        """The query that a text of SQL makes now; see `Query`."""
+        version = digest(self.registry.code.digest, repr(self._settings.lake))
+        return Query(sql, parameters, limit, reach, version)
+
+    @property
+    def _most_inputs(self) -> int:
+        return min(MOST_INPUTS, self._settings.calls)
 
     def lifetime(self, udf: Udf) -> float:
         """How long results of `udf` are fresh, in seconds."""
         return self._settings.cache if udf.options.cache_s is None else udf.options.cache_s
 
-    async def stored(self, call: Question, *, ranged: bool = False) -> Result | None:
-        """The result of a call, or a fan-out, if the store has it; see `result`.
+    async def stored(self, call: Question | Query, *, ranged: bool = False) -> Result | None:
+        """The result of a call, a fan-out or a query, if the store has it; see `result`.
 
         Raises:
             Error: Why the last run failed, if that was a moment ago.
@@ -273,24 +296,51 @@ class Engine:
         result = await self._find(call.key)
         return result if result is not None and await self._there(result) else None
 
-    async def view(self, udf: Udf, result: Result, view: View) -> Answer:
-        """A view of a result, derived if it has not been yet; see `result`."""
+    async def answer(self, query: Query, *, ranged: bool = False, rerun: bool = False) -> Answer:
+        """The rows of a query; see `result`.
+
+        They are fresh for nobody else: a query may rest on the time, or on files that change, and
+        is fast where the results of its UDFs are stored. Only those share them who ask while it
+        runs, and who are reading ranges of them.
+        """
+        run = partial(self._run_query, query, self.root(self._settings.timeout))
+        return await self._made(query.key, run, ranged=ranged, rerun=rerun)
+
+    async def view(self, udf: Udf | None, result: Result, view: View) -> Answer:
+        """A view of a result, derived if it has not been yet; see `result`.
+
+        Args:
+            udf: The UDF whose result it is; None for a query's.
+            result: The result.
+            view: The view.
+        """
         view.check(result.columns)
         if view.canonical:
             return Answer(result)
         key = view.key(result)
+        run = partial(self._write_view, udf.name if udf else "", key, result, view)
+        return await self._made(key, run)
+
+    async def _made(
+        self,
+        key: str,
+        run: Callable[[Known], Awaitable[Result]],
+        *,
+        ranged: bool = False,
+        rerun: bool = False,
+    ) -> Answer:
+        """What is stored under `key`, or what `run` makes of it."""
         began = time.time()
-        known = await self._known(key, ranged=False)
+        known = None if rerun else await self._known(key, ranged=ranged)
         if known is not None:
             return Answer(known)
 
         async def make() -> Result:
-            run = partial(self._write_view, udf, key, result, view)
-            return await self._claimed(key, run, False, began, False)
+            return await self._claimed(key, run, ranged, began, rerun)
 
         return Answer(await self._join(key, make, LINGER_S), ran=True, waited_s=time.time() - began)
 
-    async def peek(self, call: Question, view: View) -> Result | None:
+    async def peek(self, call: Question | Query, view: View) -> Result | None:
         """What a request could be answered with now, without running anything, for every reader.
 
         None while ranges of a replaced result may still be read: a new reader is then better served
@@ -424,7 +474,7 @@ class Engine:
             timeout_s=options.timeout_s or lineage.timeout_s,
             memory_bytes=options.memory_bytes or self._settings.memory,
         )
-        plan = _Plan(job, udf, call.key, self.lifetime(udf), lineage, call.arguments)
+        plan = _Plan(job, udf.name, call.key, self.lifetime(udf), lineage, call.arguments)
         return await self._run(plan, before)
 
     async def _make_fanout(
@@ -454,7 +504,7 @@ class Engine:
         )
         lifetime = max(expires - time.time(), 0.0)
         told_of = f"{len(sources)} inputs"
-        plan = _Plan(job, udf, fanout.key, lifetime, lineage, told_of)
+        plan = _Plan(job, udf.name, fanout.key, lifetime, lineage, told_of)
         return await self._run(plan, before)
 
     async def _keep(self, kept: list[Result], result: Result) -> Path:
@@ -503,8 +553,36 @@ class Engine:
                 for number in places[distinct[which]]:
                     yield number, answer
 
+    async def _run_query(self, query: Query, lineage: Lineage, before: Known) -> Result:
+        settings = self._settings
+        called = (udf for udf in lineage.registry.values() if query.reach.has_udf(udf.name))
+        limits = QueryLimits(
+            settings.sql_rows, settings.sql_size, settings.sql_timeout, settings.sql_memory
+        )
+        job = QueryJob(
+            query=query,
+            registry=lineage.registry,
+            lifetimes={udf.name: self.lifetime(udf) for udf in called},
+            lake=settings.lake,
+            limits=limits,
+        )
+        told = json.dumps({"sql": query.sql, "parameters": json.loads(query.parameters)})
+        return await self._run(_Plan(job, "", query.key, 0.0, lineage, told), before)
+
+    async def file_below(self, udf: Udf, query: str, lineage: Lineage) -> Path:
+        """The Parquet file that a query string is answered with, for a run of SQL that asks."""
+        asked = read_query_string(query.encode(), "parquet")
+        # On a thread: it may be thousands of calls.
+        question = await asyncio.to_thread(self.question, udf, asked)
+        if isinstance(question, Call):
+            lineage.budget.take(1)
+        result = (await self.result(udf, question, lineage=lineage)).result
+        shown = (await self.view(udf, result, asked.view)).result
+        await self._store.keep(shown)
+        return await self._store.local_path(shown)
+
     async def _write_view(
-        self, udf: Udf, key: str, result: Result, view: View, before: Known
+        self, name: str, key: str, result: Result, view: View, before: Known
     ) -> Result:
         # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
         blob = await self._store.open(result)
@@ -515,7 +593,7 @@ class Engine:
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
         lineage = self.root(self._settings.timeout)
-        return await self._run(_Plan(job, udf, key, math.inf, lineage), before)
+        return await self._run(_Plan(job, name, key, math.inf, lineage), before)
 
     async def _run(self, plan: _Plan, before: Known) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
@@ -523,7 +601,7 @@ class Engine:
         extension = job.view.extension if isinstance(job, ViewJob) else "parquet"
         run = Run(
             id=run_records.new_id(),
-            udf=plan.udf.name,
+            udf=plan.name,
             arguments=plan.arguments,
             started=time.time(),
             seconds=0.0,
@@ -534,7 +612,7 @@ class Engine:
         executions = 1 + before.executions
         self._running[key] = run.id
         try:
-            calls = _RunCalls(self, lineage, key, run.id)
+            calls = calls_of(self, job, lineage, key, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
             # Others first, who have waited for its process: that must not stand idle meanwhile.
             await asyncio.sleep(0)
@@ -553,6 +631,7 @@ class Engine:
                 executions=executions,
                 before=await self._replaced(before.result, draft.etag, now),
                 failed=draft.failed,
+                truncated=draft.truncated,
             )
             await self._store.publish(result, staged)
         except Error as error:
@@ -579,7 +658,7 @@ class Engine:
         return ended if ended.etag != etag and await self._held(ended) else None
 
     async def _fail(self, error: Error, run: Run, key: str, executions: int) -> None:
-        error.udf, error.run = run.udf, run.id
+        error.udf, error.run = run.udf or None, run.id
         now = time.time()
         problem = error.problem() | {"traceback": error.traceback}
         # Some depend on who asked, and say nothing of the call.
@@ -589,32 +668,6 @@ class Engine:
             await self._store.remember(failure)
         if not isinstance(error, ServerBusy):
             self.runs.record(replace(run, seconds=now - run.started, problem=problem))
-
-
-class _RunCalls:
-    """Makes the calls of one run; see `webfoot.runners.Calls`.
-
-    Args:
-        engine: Answers them.
-        lineage: What has led to the run.
-        key: The key of its call.
-        run: Its id.
-    """
-
-    def __init__(self, engine: Engine, lineage: Lineage, key: str, run: str) -> None:
-        self.depth = lineage.depth
-        self._engine = engine
-        self._lineage = lineage
-        self._key = key
-        self._run = run
-
-    async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
-        """Ask the engine."""
-        below = self._lineage.below(self._key, self._run)
-        found = below.registry.find(udf)
-        async with aclosing(self._engine.answers_below(found, arguments, below)) as answers:
-            async for answered in answers:
-                yield answered
 
 
 @contextlib.contextmanager

@@ -26,8 +26,8 @@ class Run:
 
     Args:
         id: Its id.
-        udf: The UDF that ran.
-        arguments: Its canonical arguments.
+        udf: The UDF that ran; empty for SQL.
+        arguments: Its canonical arguments; of SQL, the text and its parameters.
         started: In seconds since 1970.
         seconds: How long it took.
         rows: Rows of its result; None if it failed.

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from webfoot.database.attaching import attachable
 from webfoot.errors import (
     Error,
-    MemoryExceeded,
     RunError,
     ServerBusy,
     StorageFull,
@@ -32,9 +31,9 @@ from webfoot.errors import (
 )
 from webfoot.files import is_disk_full
 from webfoot.formats import write_view
-from webfoot.quantities import write_size
 from webfoot.registry import author_traceback
-from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
+from webfoot.runners.exceeded import memory_exceeded, time_exceeded
+from webfoot.runners.jobs import QueryJob, StitchJob, UdfJob, ViewJob
 from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 from webfoot.tables.stitching import Part, stitch
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from webfoot.database.calls import CallDatabase
     from webfoot.definition import Udf
     from webfoot.results import Draft
+    from webfoot.runners import Finder
     from webfoot.runners.jobs import Job
 
 
@@ -52,8 +52,14 @@ _MOST_TEXT = 10_000
 _TOLD_AS_THEY_ARE = (datetime.date, datetime.time, Decimal)
 
 
-def execute(job: Job, target: Path, database: CallDatabase) -> Draft:
+def execute(job: Job, target: Path, database: CallDatabase, finder: Finder | None = None) -> Draft:
     """Run `job` here and now.
+
+    Args:
+        job: The job.
+        target: Where its file is written.
+        database: What the calls of this process share.
+        finder: Makes the calls of SQL.
 
     Raises:
         Error: Whatever happened, with the author's traceback.
@@ -67,6 +73,8 @@ def execute(job: Job, target: Path, database: CallDatabase) -> Draft:
             draft = stitch(list(_parts(job)), target, errors=job.errors)
             failed = sum(source.problem is not None for source in job.sources)
             draft = replace(draft, failed=failed)
+        elif isinstance(job, QueryJob):
+            draft = _query(job, target, finder)
         else:
             draft = _call(job, target, database)
     except BaseException as error:
@@ -74,6 +82,21 @@ def execute(job: Job, target: Path, database: CallDatabase) -> Draft:
         target.unlink(missing_ok=True)
         raise _as_error(error, job) from error
     return replace(draft, seconds=time.perf_counter() - started)
+
+
+def _query(job: QueryJob, target: Path, finder: Finder | None) -> Draft:
+    # What locks SQL in is imported by those who ask SQL.
+    from webfoot.querying.running import run_query  # noqa: PLC0415
+
+    def find(name: str, query: str, seconds: float) -> Path:
+        if finder is None:
+            raise Error(f"{name} cannot be called here: nobody makes the calls of this query")
+        try:
+            return finder.file(name, query, seconds)
+        except TimeoutError:
+            raise time_exceeded(job) from None
+
+    return run_query(job, target, find)
 
 
 def _parts(job: StitchJob) -> Iterator[Part]:
@@ -180,12 +203,7 @@ def _as_error(error: BaseException, job: Job) -> Error:
     elif os.strerror(errno.ENOSPC) in _text(error):  # DuckDB's errors have no number.
         known = StorageFull(f"the disk is full: {_cut(_text(error))}")
     elif isinstance(error, MemoryError):
-        limit = write_size(job.memory_bytes)
-        known = MemoryExceeded(
-            f"it asked for more memory than the machine has, and may use {limit}; make it yield"
-            f" batches: {_cut(_text(error))}".rstrip(": "),
-            limit_bytes=job.memory_bytes,
-        )
+        known = memory_exceeded(job, "asked for more memory than the machine has")
     else:
         # The message of a KeyError, say, means little without its type.
         known = UdfFailed(_cut(f"{type(error).__name__}: {_text(error)}".rstrip(": ")))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from webfoot.errors import Error, RunCancelled, UdfTimeout
-from webfoot.quantities import write_seconds
+from webfoot.errors import Error, RunCancelled
+from webfoot.runners.exceeded import time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
 
@@ -76,9 +76,7 @@ class InlineRunner:
                         limiter=anyio.CapacityLimiter(1),
                     )
             except TimeoutError:
-                raise UdfTimeout(
-                    f"it ran longer than {write_seconds(job.timeout_s)}", timeout_s=job.timeout_s
-                ) from None
+                raise time_exceeded(job) from None
 
     def _execute(self, job: Job, target: Path, caller: _LoopCaller) -> Draft:
         # What running takes is imported by the first run: a function that answers from its store
@@ -87,7 +85,7 @@ class InlineRunner:
         from webfoot.runners.execution import execute  # noqa: PLC0415
 
         with calling.through(caller):
-            return execute(job, target, self._open())
+            return execute(job, target, self._open(), caller)
 
     def _open(self) -> CallDatabase:
         from webfoot.database import sessions  # noqa: PLC0415  # likewise
@@ -160,9 +158,19 @@ class _LoopCaller:
 
     def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Answers:
         """Have the event loop make the calls."""
-        from webfoot.runners.nested import Answers, write_inputs  # noqa: PLC0415  # likewise
+        from webfoot.runners.nested import write_inputs  # noqa: PLC0415  # likewise
 
-        arguments = write_inputs(self._registry, name, inputs)
+        return self._begin(name, write_inputs(self._registry, name, inputs), inputs)
+
+    def file(self, name: str, query: str, seconds: float) -> Path:
+        """Have it make one, for its file; see `webfoot.runners.Finder`."""
+        return self._begin(name, [query], [{}]).file(seconds)
+
+    def _begin(
+        self, name: str, arguments: Sequence[str], inputs: Sequence[Mapping[str, Any]]
+    ) -> Answers:
+        from webfoot.runners.nested import Answers  # noqa: PLC0415  # likewise
+
         answers = Answers(inputs, lambda: _cancel(asked))
         asking = self._ask(name, arguments, answers)
         asked = asyncio.run_coroutine_threadsafe(asking, self._loop)

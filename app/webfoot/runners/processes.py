@@ -27,6 +27,7 @@ from webfoot.errors import Error, MemoryExceeded, RunCancelled, UdfCrashed, UdfT
 from webfoot.quantities import write_seconds, write_size
 from webfoot.runners import NoCalls, frames, prints
 from webfoot.runners.channel import open_channel
+from webfoot.runners.exceeded import memory_exceeded, time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
 from webfoot.runners.slots import Slot, Slots
 from webfoot.runs import LOG_BYTES
@@ -487,18 +488,8 @@ def _exceeded(worker: _Worker, job: Job, look: int, is_late: bool) -> Error | No
     """The limit that a run exceeds."""
     used = worker.used_bytes(children=look % _WATCH_CHILDREN_EVERY == 0)
     if used > job.memory_bytes:
-        return MemoryExceeded(
-            f"it used {write_size(used)} of memory, and may use {write_size(job.memory_bytes)};"
-            " make it yield batches, or raise memory= in @udf",
-            limit_bytes=job.memory_bytes,
-        )
-    if is_late:
-        return UdfTimeout(
-            f"it ran longer than {write_seconds(job.timeout_s)}; make it faster, or raise timeout="
-            " in @udf",
-            timeout_s=job.timeout_s,
-        )
-    return None
+        return memory_exceeded(job, f"used {write_size(used)} of memory")
+    return time_exceeded(job) if is_late else None
 
 
 def _shorten(log: Path, over_bytes: int) -> None:

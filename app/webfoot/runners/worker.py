@@ -41,7 +41,6 @@ from webfoot.tables.parquet import write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from webfoot.calling import Caller
     from webfoot.outcomes import Source
     from webfoot.registry import Registry
 
@@ -144,7 +143,7 @@ def _run_alone(
     printed: Path,
     registry: Registry | None,
     database: CallDatabase,
-    caller: Caller | None,
+    caller: JobCaller | None,
 ) -> dict[str, Any]:
     """Run a job that has the process for itself."""
     try:
@@ -153,7 +152,7 @@ def _run_alone(
             stack.callback(surroundings.put_back)
             if caller is not None:
                 stack.enter_context(calling.everywhere_through(caller))
-            answer = _run(message, registry, database)
+            answer = _run(message, registry, database, caller)
     except BaseException as error:  # noqa: BLE001  # a run may have closed what it prints to
         answer = _bad_end(error)
     return answer
@@ -163,7 +162,7 @@ def _run_beside_others(
     message: Mapping[str, Any],
     registry: Registry | None,
     database: CallDatabase,
-    caller: Caller | None,
+    caller: JobCaller | None,
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
     """Run a job on this thread, one of many: what it changes in the process, it changes for all."""
@@ -171,7 +170,7 @@ def _run_beside_others(
         stack.enter_context(prints.to_log(Path(message["log"])))
         if caller is not None:
             stack.enter_context(calling.through(caller))
-        answer = _run(message, registry, database)
+        answer = _run(message, registry, database, caller)
     tell(answer)
 
 
@@ -189,11 +188,14 @@ def _tell(
 
 
 def _run(
-    message: Mapping[str, Any], registry: Registry | None, database: CallDatabase
+    message: Mapping[str, Any],
+    registry: Registry | None,
+    database: CallDatabase,
+    caller: JobCaller | None,
 ) -> dict[str, Any]:
     try:
         job = frames.read_job(message, registry)
-        draft = execute(job, Path(message["target"]), database)
+        draft = execute(job, Path(message["target"]), database, caller)
     except Error as error:
         return {"problem": error.problem() | {"traceback": error.traceback}}
     except BaseException as error:  # noqa: BLE001  # even `sys.exit` must not end the worker

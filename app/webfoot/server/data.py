@@ -1,4 +1,4 @@
-"""`GET|HEAD /udfs/{name}.{extension}`: the HTTP contract of a table.
+"""`GET|HEAD /udfs/{name}.{extension}` and `/query.{extension}`: the HTTP contract of a table.
 
 HEAD never runs a UDF and never fails, except that an unknown name is 404: DuckDB asks it first, and
 it is the only way to one run per query and to errors that say something. GET does the work.
@@ -20,6 +20,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from webfoot.asking import read_query_string, split_query, take_options
 from webfoot.errors import (
     Error,
     InvalidParameters,
@@ -30,14 +31,12 @@ from webfoot.errors import (
     UnsupportedFormat,
 )
 from webfoot.jobs import Job
-from webfoot.results import is_whole
-from webfoot.server.conditions import http_date, read_range
+from webfoot.results import Query, is_whole
+from webfoot.server.conditions import Decision, http_date, read_range
 from webfoot.server.fanouts import (
     MOST_BODY_BYTES,
     accepted_extension,
     from_body,
-    from_query,
-    take_options,
 )
 from webfoot.server.limits import within
 from webfoot.server.problems import (
@@ -49,11 +48,11 @@ from webfoot.server.problems import (
     problem_reply,
     sheet_reply,
 )
+from webfoot.server.queries import around, read_posted, read_query
 from webfoot.server.requests import (
     accepts_gzip,
     check_folders,
     read_request,
-    split_query,
     wants_inline_errors,
     wants_mark,
     wants_rerun,
@@ -82,7 +81,7 @@ if TYPE_CHECKING:
     from webfoot.server.holding import Holding
     from webfoot.server.requests import Request
     from webfoot.settings import Settings
-    from webfoot.store import Link, Store
+    from webfoot.store import Blob, Link, Store
 
 # HEAD tells the length of a stored result up to the first size and from the second one on.
 #
@@ -116,20 +115,34 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a request asks for, understood: a call's result, or a job's."""
+    """What a request asks for, understood: a call's result, a job's, or a query's.
 
-    udf: Udf
-    call: Question | Job
+    Args:
+        udf: The UDF that is called; None for SQL.
+        call: What is asked.
+        view: How its result is wanted.
+    """
+
+    udf: Udf | None
+    call: Question | Job | Query
     view: View
 
 
 @dataclass(frozen=True)
 class _Obtained:
-    """A result, what it took, and whether it stands in for a newer one."""
+    """A result, and what it took.
+
+    Args:
+        result: The result.
+        timing: What it took, for `Server-Timing`.
+        stale: Whether it stands in for a newer one.
+        warm: Whether this server has answered SQL before.
+    """
 
     result: Result
     timing: bytes = b"hit"
     stale: bool = False
+    warm: bool = False
 
 
 class DataEndpoint:
@@ -151,6 +164,8 @@ class DataEndpoint:
         self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
         self._understood: dict[tuple[str, str, bytes], _Asked] = {}
         self._understood_by: Registry | None = None
+        # Whether SQL has been asked before: the first waits for what it takes to be imported.
+        self._warm = False
         self._headers_of: OrderedDict[tuple[str, str, bool, str], Headers] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,7 +199,7 @@ class DataEndpoint:
 
     async def _read(self, request: Request, receive: Receive) -> Reply | File:
         if request.method == "POST":
-            return await self._map(request, receive)
+            return await (self._query if request.sql else self._map)(request, receive)
         return await self._get(request, await self._understand(request), receive)
 
     def _refuse(self, error: Error, request: Request) -> Reply:
@@ -214,7 +229,7 @@ class DataEndpoint:
 
     def _log_failure(self, error: Error) -> None:
         """Tell whoever runs the server; while debugging, that is the author."""
-        lines = [f"{error.udf}: {error.detail} ({error.code}, run {error.run})"]
+        lines = [f"{error.udf or 'SQL'}: {error.detail} ({error.code}, run {error.run})"]
         if self._settings.debug:
             lines += [error.traceback or "", self._engine.runs.log(error.run or "")]
         _log.warning("\n".join(line.rstrip() for line in lines if line))
@@ -223,6 +238,9 @@ class DataEndpoint:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
         if request.job:
             return self._understand_job(request)
+        if request.sql:
+            asked_sql = read_query(request, self._engine, self._settings)
+            return _Asked(None, asked_sql.query, asked_sql.view)
         registry = self._engine.registry
         if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
             self._understood, self._understood_by = {}, registry
@@ -232,14 +250,12 @@ class DataEndpoint:
         asked = self._understood.get(key)
         if asked is None:
             udf = registry.find(request.name)
-            own, others = split_query(request.query)
-            options, own = take_options(own)
-            view = read_view(request.extension, own)
-            if options:
+            text = read_query_string(request.query, request.extension)
+            if text.fanout:
                 # On a thread, and forgotten: it may be thousands of calls.
-                read = partial(from_query, self._engine, udf, options, others)
-                return _Asked(udf, await asyncio.to_thread(read), view)
-            asked = _Asked(udf, self._engine.call(udf, others), view)
+                question = await asyncio.to_thread(self._engine.question, udf, text)
+                return _Asked(udf, question, text.view)
+            asked = _Asked(udf, self._engine.question(udf, text), text.view)
             if len(request.query) <= _MOST_REMEMBERED_BYTES:
                 self._understood[key] = asked
         return asked
@@ -323,6 +339,32 @@ class DataEndpoint:
         fanout = await asyncio.to_thread(read)
         return await self._get(request, _Asked(udf, fanout, view), receive)
 
+    async def _query(self, request: Request, receive: Receive) -> Reply | File:
+        """SQL in the body: answered with a table like any other, or with rows and facts."""
+        body = await read_body(receive, MOST_BODY_BYTES)
+        asked = read_posted(request, body, self._engine, self._settings)
+        plain = _Asked(None, asked.query, asked.view)
+        if not asked.told:
+            return await self._get(request, plain, receive)
+        began = time.time()
+        found = await self._obtain(request, plain, receive)
+        assert not isinstance(found, Reply), "who asks SQL is not sent on"
+        derived = self._engine.view(None, found.result, asked.view)
+        shown = (await unless_gone(receive, derived)).result
+        before, after = around(asked, found.result, time.time() - began, warm=found.warm)
+        length = len(before) + shown.size + len(after)
+        request.limits.check(length)
+        headers = [
+            (b"content-type", MEDIA_TYPES["json"].encode()),
+            (b"content-length", b"%d" % length),
+            (b"cache-control", b"no-store"),
+            (b"server-timing", found.timing),
+            *COMMON_HEADERS,
+            *_facts(found.result),
+        ]
+        whole = Decision(HTTPStatus.OK, 0, shown.size)
+        return File(whole, headers, await self._open(shown), before, after)
+
     async def _get(self, request: Request, asked: _Asked, receive: Receive) -> Reply | File:
         found = await self._obtain(request, asked, receive)
         if isinstance(found, Reply):
@@ -338,16 +380,22 @@ class DataEndpoint:
             return refusal(decision, shown)
         headers = self._headers(asked, result, shown, view, link)
         headers.append((b"server-timing", found.timing))
+        if isinstance(asked.call, Query):
+            headers.append((b"x-webfoot-warm", b"true" if found.warm else b"false"))
         if found.stale:
             headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
         if link is not None:
             moved = decision.status != HTTPStatus.NOT_MODIFIED
             return _redirect(link, headers, request) if moved else Reply(304, headers, b"")
         request.limits.check(decision.length)
+        blob = await self._open(shown)
+        return File(decision, headers + length_headers(decision, shown), blob)
+
+    async def _open(self, shown: Result) -> Blob:
         blob = await self._store.open(shown)
         if blob is None:  # Evicted between the two: the next attempt runs anew.
             raise ServerBusy("the result was evicted while it was asked for; try again")
-        return File(decision, headers + length_headers(decision, shown), blob)
+        return blob
 
     async def _obtain(self, request: Request, asked: _Asked, receive: Receive) -> _Obtained | Reply:
         """The result, stored or made; or where to wait for it."""
@@ -358,6 +406,12 @@ class DataEndpoint:
             return _Obtained(await self._holding.result_of(job))
         ranged = read_range(request.headers.get("range")) is not None
         rerun = not ranged and wants_rerun(request.headers)
+        if isinstance(asked.call, Query):
+            warm, self._warm = self._warm, True
+            asking = self._engine.answer(asked.call, ranged=ranged, rerun=rerun)
+            answer = await unless_gone(receive, asking)
+            return _Obtained(answer.result, _timing(answer), warm=warm)
+        assert asked.udf is not None, "only SQL is asked of none"
         stored = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if stored is not None:
             return _Obtained(stored)
@@ -394,10 +448,7 @@ class DataEndpoint:
         return [
             *self._fixed_headers(shown, view, _etag(shown, link)),
             self._cache_control(asked, result, math.inf if link is None else link.seconds),
-            (b"x-webfoot-run", result.run.encode()),
-            (b"x-webfoot-executions", b"%d" % result.executions),
-            (b"x-webfoot-rows", b"%d" % result.rows),
-            *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
+            *_facts(result),
         ]
 
     def _fixed_headers(self, result: Result, view: View, etag: str) -> Headers:
@@ -426,7 +477,7 @@ class DataEndpoint:
     def _cache_control(self, asked: _Asked, result: Result, most_s: float) -> tuple[bytes, bytes]:
         if isinstance(asked.call, Job) and math.isinf(most_s):
             return (b"cache-control", b"public, max-age=31536000, immutable")
-        lifetime = self._engine.lifetime(asked.udf)
+        lifetime = 0.0 if asked.udf is None else self._engine.lifetime(asked.udf)
         if lifetime == 0:
             return (b"cache-control", b"no-store")
         left = lifetime if math.isinf(result.expires) else result.expires - time.time()
@@ -434,6 +485,17 @@ class DataEndpoint:
         if self._settings.reload or left <= 0:
             return (b"cache-control", b"no-cache")
         return (b"cache-control", b"public, max-age=%d" % min(left, most_s, 31_536_000))
+
+
+def _facts(result: Result) -> Headers:
+    """What is known of a result beside its rows."""
+    return [
+        (b"x-webfoot-run", result.run.encode()),
+        (b"x-webfoot-executions", b"%d" % result.executions),
+        (b"x-webfoot-rows", b"%d" % result.rows),
+        *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
+        *([(b"x-webfoot-truncated", b"true")] if result.truncated else []),
+    ]
 
 
 def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:

@@ -12,11 +12,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from webfoot.asking import split_query
 from webfoot.server import address
 from webfoot.server.forms import read_form
 from webfoot.server.openapi import describe
 from webfoot.server.problems import PAGE_POLICY
-from webfoot.server.requests import split_query
 from webfoot.snippets import snippets
 from webfoot.templating import render_page
 from webfoot.views import MEDIA_TYPES

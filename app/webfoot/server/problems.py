@@ -23,7 +23,8 @@ PROBLEM_TYPE = "application/problem+json"
 EXPOSED_HEADERS = (
     *("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Retry-After", "Server-Timing"),
     *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Failed", "X-Webfoot-Stale"),
-    *("X-Webfoot-Rows", "X-Webfoot-Status", "X-Webfoot-Code"),
+    *("X-Webfoot-Rows", "X-Webfoot-Truncated", "X-Webfoot-Warm"),
+    *("X-Webfoot-Status", "X-Webfoot-Code"),
 )
 Headers = list[tuple[bytes, bytes]]
 # For every origin: results carry no cookies, and DuckDB-Wasm and notebooks are on other origins.

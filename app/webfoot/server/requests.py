@@ -25,8 +25,9 @@ _JOB_PATH = re.compile(r"/jobs/([^/.]+)\.([^/]+)")
 _FOLDERS_PATH = re.compile(r"/udfs/([^/.]+)((?:/[^/=]+=[^/]*)+)/[^/.]+\.([^/]+)")
 _MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
 _PATTERNS = {"GET": _PATH, "HEAD": _PATH, "POST": _MAP_PATH}
-_MOST_QUERY_BYTES = 64_000
-_MOST_PARAMETERS = 10_000
+# SQL in the query string, or in the body.
+_SQL_PATH = re.compile(r"/query\.([^/]+)")
+_SQL_PATTERNS = {"GET": _SQL_PATH, "HEAD": _SQL_PATH, "POST": re.compile("/query")}
 _WANTED_HEADERS = frozenset(
     {
         *(b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since"),
@@ -43,7 +44,7 @@ class Request:
     """What a request asks for, before any of it is known to make sense.
 
     Args:
-        method: GET or HEAD; POST for a fan-out whose inputs are in the body.
+        method: GET or HEAD; POST for a fan-out whose inputs are in the body, or for SQL.
         name: The UDF's name, if there is such a UDF.
         extension: The format, if there is such a format; empty for a POST.
         query: The query string as it came, and before it what the path's folders say.
@@ -51,6 +52,7 @@ class Request:
         base_url: The server's address as the client wrote it.
         partitions: The names that the path's folders give values to.
         job: The id of the job whose result is asked for, in place of a UDF.
+        sql: Whether SQL is asked, in place of a UDF.
         limits: What the platform allows the answer.
     """
 
@@ -62,6 +64,7 @@ class Request:
     base_url: str
     partitions: tuple[str, ...] = ()
     job: str = ""
+    sql: bool = False
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen, too
 
 
@@ -75,7 +78,11 @@ def is_for_result(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] not in _PATTERNS:
         return False
     matches = _PATTERNS[scope["method"]].fullmatch(_path(scope)) or _match_folders(scope)
-    return matches is not None or _match_job(scope) is not None
+    return bool(matches or _match_job(scope) or _match_sql(scope))
+
+
+def _match_sql(scope: Scope) -> re.Match[str] | None:
+    return _SQL_PATTERNS[scope["method"]].fullmatch(_path(scope))
 
 
 def _match_job(scope: Scope) -> re.Match[str] | None:
@@ -117,6 +124,9 @@ def read_request(scope: Scope) -> Request:
         return make(name=match[1], extension=extension, query=query)
     if (match := _match_job(scope)) is not None:
         return make(name="", extension=match[2], query=query, job=match[1])
+    if (match := _match_sql(scope)) is not None:
+        extension = match[1] if match.re.groups else ""
+        return make(name="", extension=extension, query=query, sql=True)
     match = _match_folders(scope)
     assert match is not None, "only called for paths that it handles"
     # The same request with its folders in the query, so that it is the same call.
@@ -145,26 +155,6 @@ def check_folders(udf: Udf, names: Sequence[str]) -> None:
             error = InvalidParameters(f"{name}: {message}", errors=[fault])
             error.udf = udf.name
             raise error
-
-
-def split_query(query: bytes) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Split a query string into Webfoot's own parameters, which begin with `_`, and the UDF's.
-
-    Raises:
-        InvalidParameters: If it is too long, or no text.
-    """
-    if len(query) > _MOST_QUERY_BYTES:
-        raise InvalidParameters(
-            f"the query is {len(query)} bytes long, and at most {_MOST_QUERY_BYTES} are read"
-        )
-    if query.count(b"&") >= _MOST_PARAMETERS:
-        raise InvalidParameters(f"the query has more than {_MOST_PARAMETERS} parameters")
-    try:
-        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
-    except UnicodeDecodeError as error:
-        raise InvalidParameters(f"the query is not UTF-8: {error}") from error
-    own = [pair for pair in pairs if pair[0].startswith("_")]
-    return own, [pair for pair in pairs if not pair[0].startswith("_")]
 
 
 def wants_rerun(headers: Mapping[str, str]) -> bool:
