@@ -18,6 +18,7 @@ from mangum import Mangum
 
 from webfoot.assembly import assemble
 from webfoot.aws.fronts import LAMBDA_BYTES, front_of
+from webfoot.aws.queries import answer_of, is_query, request_of
 from webfoot.errors import DeadlineReached, ResultTooLarge
 from webfoot.server.application import Application
 from webfoot.server.limits import Limits, with_limits, within
@@ -79,15 +80,17 @@ class Handler:
         """Answer one event.
 
         Args:
-            event: A request, as API Gateway, a Function URL or a load balancer hands it over, or a
-                scheduled event, which keeps an instance warm.
+            event: A request, as API Gateway, a Function URL or a load balancer hands it over; SQL;
+                or a scheduled event, which keeps an instance warm.
             context: Lambda's own.
 
         Raises:
-            Error: If the event is neither.
+            Error: If the event is none of these.
         """
         if event.get("source") == _SCHEDULED:
             return {"warm": True}
+        if is_query(event):
+            return answer_of(self(request_of(event), context))
         front = front_of(event)
         self._idle.clear()
         try:
