@@ -18,11 +18,13 @@ from webfoot import engine as engines
 from webfoot.errors import (
     Error,
     InvalidParameters,
+    QueryFailed,
     RunCancelled,
     ServerBusy,
     StorageFull,
     UdfFailed,
 )
+from webfoot.results import Reach
 from webfoot.store.local import _PUBLISH, LocalStore
 from webfoot.views import View
 
@@ -671,3 +673,40 @@ def test_a_store_that_cannot_be_written_fails_the_call_and_says_so(
         await place.ask()
 
     asyncio.run(ask())
+
+
+# Queries
+
+
+def test_sql_is_run_for_each_reader_and_shared_by_those_at_once(place: Place) -> None:
+    engine = place.engine
+
+    async def ask() -> None:
+        query = engine.query("SELECT 1", "[]", None, Reach())
+        together = await asyncio.gather(*(engine.answer(query) for _ in range(5)))
+        (run,) = {answer.result.run for answer in together}
+        assert await engine.peek(query, View("parquet")) is None
+        # Who reads ranges goes on with the bytes that he began with, whoever asks meanwhile.
+        assert (await engine.answer(query, ranged=True)).result.run == run
+        assert (await engine.answer(query)).result.run != run
+        assert (await engine.answer(query, ranged=True)).result.run == run
+
+    asyncio.run(ask())
+    assert place.runner.runs == 2
+
+
+def test_sql_has_a_record_that_says_what_was_asked(place: Place) -> None:
+    engine = place.engine
+    query = engine.query("SELECT ?", "[1]", 5, Reach())
+    run = asyncio.run(engine.answer(query)).result.run
+    record = engine.runs.find(run)
+    assert record is not None
+    assert (record.udf, record.arguments) == ("", '{"sql": "SELECT ?", "parameters": [1]}')
+
+
+def test_a_query_that_fails_names_no_udf(place: Place) -> None:
+    place.runner.error = QueryFailed("there is no table a")
+    with pytest.raises(QueryFailed) as caught:
+        asyncio.run(place.engine.answer(place.engine.query("FROM a", "[]", None, Reach())))
+    assert caught.value.udf is None
+    assert caught.value.run

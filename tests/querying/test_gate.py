@@ -55,8 +55,8 @@ def test_refusals_say_what_the_text_is(con: duckdb.DuckDBPyConnection) -> None:
 def test_to_refuse_an_import_reads_nothing_of_it(
     con: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    (tmp_path / "schema.sql").write_text("planted;")
-    (tmp_path / "load.sql").write_text("SELECT 1;")
+    (tmp_path / "schema.sql").write_text("SELECT 'planted';")
+    (tmp_path / "load.sql").write_text("")
     there, missing = tmp_path, tmp_path / "missing"
     told = []
     for folder in (there, missing):

@@ -120,10 +120,14 @@ def test_there_is_no_secret_to_tell_of(con: duckdb.DuckDBPyConnection) -> None:
     assert con.execute("FROM duckdb_secrets()").fetchall() == []
 
 
-def test_variables_of_python_s_are_not_tables(con: duckdb.DuckDBPyConnection) -> None:
+def test_variables_of_python_s_are_not_tables() -> None:
     frame = pa.table({"secret": [SECRET]})
     assert frame.num_rows
-    with pytest.raises(duckdb.CatalogException):
+    # Not even before it is locked.
+    with (
+        contextlib.closing(open_instance(10**9)) as con,
+        pytest.raises(duckdb.CatalogException),
+    ):
         con.execute("FROM frame")
 
 
