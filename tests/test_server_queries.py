@@ -275,6 +275,7 @@ def test_views_are_of_queries_too(http: httpx.Client, server: Server) -> None:
         (b'{"query": "SELECT \\ud800"}', "characters that no text has"),
         (b'{"query": "SELECT ?", "parameters": ["\\ud800"]}', "characters that no text has"),
         (json.dumps({"query": "SELECT " + "1" * 100_000}).encode(), "at most 100000 are read"),
+        (b'{"query": "' + b" " * 1_000_000 + b'"}', "more than 1000000 bytes"),
     ],
 )
 def test_a_body_that_makes_no_query_is_told(http: httpx.Client, body: bytes, told: str) -> None:

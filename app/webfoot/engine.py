@@ -38,6 +38,7 @@ from webfoot.fanout import (
 )
 from webfoot.lineage import new_lineage
 from webfoot.nesting import calls_of
+from webfoot.quantities import shorten
 from webfoot.results import Call, Failure, Fanout, Query, Result, digest
 from webfoot.runners import Answered
 from webfoot.runners.jobs import QueryJob, QueryLimits, StitchJob, UdfJob, ViewJob
@@ -80,6 +81,8 @@ RANGE_PAUSE_S = 30.0
 RANGE_READ_S = 600.0
 # A result whose askers had all gone answers the next to ask, even stale, this long.
 UNCLAIMED_S = 30.0
+# Of SQL, and of its parameters, a record tells so much, in characters.
+_MOST_TOLD = 10_000
 
 
 @dataclass(frozen=True)
@@ -566,8 +569,10 @@ class Engine:
             lake=settings.lake,
             limits=limits,
         )
-        told = json.dumps({"sql": query.sql, "parameters": json.loads(query.parameters)})
-        return await self._run(_Plan(job, "", query.key, 0.0, lineage, told), before)
+        given = json.loads(query.parameters) if len(query.parameters) <= _MOST_TOLD else "…"
+        told = {"sql": shorten(query.sql, _MOST_TOLD), "parameters": given}
+        plan = _Plan(job, "", query.key, 0.0, lineage, json.dumps(told))
+        return await self._run(plan, before)
 
     async def file_below(self, udf: Udf, query: str, lineage: Lineage) -> Path:
         """The Parquet file that a query string is answered with, for a run of SQL that asks."""

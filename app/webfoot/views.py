@@ -147,8 +147,8 @@ def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
         raise refuse("_columns", "names a column twice; name it once", given["_columns"])
     return View(
         extension=extension,
-        limit=None if limit is None else _count("_limit", limit),
-        offset=_count("_offset", given.get("_offset", "0")),
+        limit=None if limit is None else read_count("_limit", limit),
+        offset=read_count("_offset", given.get("_offset", "0")),
         columns=columns,
         order=tuple(_direction(name) for name in _names("_order", given.get("_order", ""))),
         spreadsheet=spreadsheet,
@@ -173,7 +173,12 @@ def _direction(name: str) -> tuple[str, bool]:
     return name.removeprefix("-"), name.startswith("-")
 
 
-def _count(option: str, text: str) -> int:
+def read_count(option: str, text: str) -> int:
+    """Read how many rows an option means.
+
+    Raises:
+        InvalidParameters: If it is no such number.
+    """
     # Not `isdigit` alone: it takes digits of every script, some of which `int` does not read.
     digits = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
     if not digits or int(text) > _MOST_ROWS:

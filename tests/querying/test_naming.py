@@ -77,6 +77,7 @@ def test_what_is_not_there_is_told_with_the_nearest(con: duckdb.DuckDBPyConnecti
         "FROM taxis": "there is no table taxis; did you mean taxi",
         "FROM nothing": "FROM datasets lists",
         "FROM lake.nothing": "there is no table lake.nothing",
+        "FROM udfs.Squares": "it is a function: FROM udfs.Squares()",
         "FROM udfs.taxi": "there is no table udfs.taxi",
         "FROM square()": "there is no table function square; did you mean squares",
         "FROM nothing()": "FROM udfs lists",

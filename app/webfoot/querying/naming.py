@@ -121,7 +121,7 @@ def find_needs(statement: Statement, names: Names, connection: duckdb.DuckDBPyCo
         elif found in _LISTS and _is_in(table, _LISTS[found]):
             lists.add(found)
         elif table.within or found not in statement.defined or not _WORD.fullmatch(found):
-            raise _unknown_table(table, datasets)
+            raise _unknown_table(table, names)
     return Needs(frozenset(used | lists), views, "datasets" in lists)
 
 
@@ -153,14 +153,17 @@ def _is_own_function(
     )
 
 
-def _unknown_table(table: Name, datasets: Mapping[str, Dataset]) -> QueryRefused | QueryFailed:
+def _unknown_table(table: Name, names: Names) -> QueryRefused | QueryFailed:
     if not _WORD.fullmatch(table.name):
         return QueryRefused(
             f"{table.name!r} is not for SQL over HTTP: no files, and no URLs; FROM datasets lists"
             " the tables, FROM udfs the functions"
         )
-    known = [dataset.name for dataset in datasets.values()]
-    return QueryFailed(f"there is no table {table}; " + _hint(table.name, known, "FROM datasets"))
+    told = f"there is no table {table}; "
+    if table.name.lower() in {macro.lower() for macro in names.macros}:
+        return QueryFailed(told + f"it is a function: FROM {table}()")
+    known = [dataset.name for dataset in names.datasets]
+    return QueryFailed(told + _hint(table.name, known, "FROM datasets"))
 
 
 def _hint(name: str, known: Iterable[str], lists: str) -> str:

@@ -48,7 +48,7 @@ from webfoot.server.problems import (
     problem_reply,
     sheet_reply,
 )
-from webfoot.server.queries import around, read_posted, read_query
+from webfoot.server.queries import MOST_QUERY_BYTES, around, read_posted, read_query
 from webfoot.server.requests import (
     accepts_gzip,
     check_folders,
@@ -341,7 +341,7 @@ class DataEndpoint:
 
     async def _query(self, request: Request, receive: Receive) -> Reply | File:
         """SQL in the body: answered with a table like any other, or with rows and facts."""
-        body = await read_body(receive, MOST_BODY_BYTES)
+        body = await read_body(receive, MOST_QUERY_BYTES)
         asked = read_posted(request, body, self._engine, self._settings)
         plain = _Asked(None, asked.query, asked.view)
         if not asked.told:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from webfoot.asking import split_query
 from webfoot.errors import InvalidParameters, QueryRefused
 from webfoot.results import Reach
 from webfoot.server.fanouts import accepted_extension, read_json
-from webfoot.views import ROWS_IN_PREVIEW, View, read_view, refuse
+from webfoot.views import ROWS_IN_PREVIEW, View, read_count, read_view, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _EXAMPLE = '{"query": "SELECT count(*) FROM delays(month := ?)", "parameters": [1], "limit": 100}'
 _OWN = ("sql", "parameters", "limit")
 _FIELDS = ("query", "q", "parameters", "limit", "exact")
+MOST_QUERY_BYTES = 1_000_000
 # A longer text says with literals what parameters are for.
 _MOST_LETTERS = 100_000
 
@@ -66,7 +67,7 @@ def read_query(request: Request, engine: Engine, settings: Settings) -> AskedQue
             raise refuse(name, f"is no part of a query; known: {', '.join(_OWN)}", text)
         if given[name] != text:
             raise refuse(name, "is given twice; give it once", text)
-    limit = None if not given.get("limit") else _read_limit(given["limit"])
+    limit = read_count("limit", given["limit"]) if given.get("limit") else None
     parameters = _read_parameters(given.get("parameters") or "[]")
     view = read_view(request.extension, own)
     if limit is None and view.extension == "html":
@@ -85,6 +86,8 @@ def read_posted(request: Request, body: bytes, engine: Engine, settings: Setting
         InvalidParameters: If it makes none.
         QueryRefused: If none is answered.
     """
+    if len(body) > MOST_QUERY_BYTES:
+        raise InvalidParameters(f"the body has more than {MOST_QUERY_BYTES} bytes; send less")
     asked = read_json(body, _EXAMPLE)
     if not isinstance(asked, dict):
         raise InvalidParameters(f"the body must be an object such as {_EXAMPLE}")
@@ -102,9 +105,7 @@ def read_posted(request: Request, body: bytes, engine: Engine, settings: Setting
         raise InvalidParameters(f"{others[0][0]}: a POST has its query in the body")
     extension = accepted_extension(request.headers.get("accept", ""), "json")
     told = extension == "json"
-    view = read_view(extension, own)
-    if asked.get("exact"):
-        view = replace(view, exact=True)
+    view = read_view(extension, [*own, *([("_exact", "1")] if asked.get("exact") else [])])
     limit = _checked_limit(asked.get("limit"))
     if limit is None and told:
         limit = settings.sql_limit
@@ -141,12 +142,6 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:  # Half of a character, which JSON can say.
         return False
     return True
-
-
-def _read_limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):  # noqa: PLR2004  # 64 bits
-        raise refuse("limit", "must be a whole number of rows, 0 or more", text)
-    return int(text)
 
 
 def _checked_limit(limit: Any) -> int | None:
