@@ -22,6 +22,7 @@ from webfoot.errors import (
     QueryRefused,
     QueryTimeout,
     QueryTooLarge,
+    ServerBusy,
     StorageFull,
     UdfFailed,
 )
@@ -70,10 +71,15 @@ class Place:
         pq.write_table(pa.table({"number": range(3), "square": [n * n for n in range(3)]}), path)
         return path
 
-    def run(self, sql: str, parameters: Any = (), limit: int | None = 5, **other: Any) -> Draft:
+    def asked(
+        self, sql: str, parameters: Any = (), limit: int | None = 5, **other: Any
+    ) -> QueryJob:
         query = replace(self.job.query, sql=sql, parameters=json.dumps(parameters), limit=limit)
         reach = other.pop("reach", Reach())
-        job = replace(self.job, query=replace(query, reach=reach), **other)
+        return replace(self.job, query=replace(query, reach=reach), **other)
+
+    def run(self, sql: str, parameters: Any = (), limit: int | None = 5, **other: Any) -> Draft:
+        job = self.asked(sql, parameters, limit, **other)
         return run_query(job, self.folder / "target.parquet", self.find)
 
     def rows(self, sql: str, parameters: Any = (), **other: Any) -> list[dict[str, Any]]:
@@ -278,6 +284,13 @@ def test_what_is_no_fault_of_the_udf_s_stays_what_it_is(place: Place) -> None:
     place.error = StorageFull("the disk is full")
     with pytest.raises(StorageFull, match=r"^the disk is full"):
         place.run("FROM squares()")
+
+
+def test_a_result_that_is_gone_is_told_without_its_place(place: Place) -> None:
+    gone = place.folder / "gone.parquet"
+    with pytest.raises(ServerBusy) as caught:
+        run_query(place.asked("FROM squares()"), place.folder / "target", lambda *_: gone)
+    assert str(place.folder) not in caught.value.detail
 
 
 def test_a_dataset_that_cannot_be_read_is_told_without_its_place(place: Place) -> None:

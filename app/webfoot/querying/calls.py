@@ -6,6 +6,7 @@ macros of the catalog as every DuckDB has them, and no request leaves the proces
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import re
@@ -16,10 +17,10 @@ from urllib.parse import unquote
 
 from fsspec import AbstractFileSystem
 
-from webfoot.errors import Error, QueryRefused
+from webfoot.errors import Error, QueryRefused, ServerBusy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 PROTOCOL = "webfoot"
@@ -68,11 +69,13 @@ class CallFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
         """Open the result of a call, which is made when it is first opened."""
         if mode != "rb":
             raise QueryRefused("results cannot be written")
-        return _File(self._path(path))
+        with self._told():
+            return _File(self._path(path))
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """How large a result is."""
-        return {"name": path, "size": self._path(path).stat().st_size, "type": "file"}
+        with self._told():
+            return {"name": path, "size": self._path(path).stat().st_size, "type": "file"}
 
     def modified(self, path: str) -> datetime.datetime:  # noqa: ARG002  # all the same
         """When a result was made."""
@@ -83,12 +86,21 @@ class CallFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no type
             lock = self._locks.setdefault(path, threading.Lock())
         with lock:
             if path not in self._found:
-                try:
-                    self._found[path] = self._call(path)
-                except Error as error:
-                    self.error = self.error or error
-                    raise
+                self._found[path] = self._call(path)
             return self._found[path]
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Keep what goes wrong, as what a stranger may read."""
+        try:
+            yield
+        except Error as error:
+            self.error = self.error or error
+            raise
+        except OSError as error:
+            busy = ServerBusy("a result was evicted before it was read; make the store larger")
+            self.error = self.error or busy
+            raise busy from error
 
     def _call(self, path: str) -> Path:
         address = _ADDRESS.fullmatch(path)

@@ -87,13 +87,6 @@ def make_listing(connection: duckdb.DuckDBPyConnection, datasets: Iterable[Datas
         connection.execute(f"INSERT INTO {table} VALUES ({row})")  # noqa: S608  # quoted
 
 
-def _unavailable(dataset: Dataset, error: Exception) -> DatasetUnavailable:
-    """What strangers are told; the rest is for whoever runs the server, in debug mode."""
-    return DatasetUnavailable(
-        f"the dataset {dataset.name} cannot be read now", traceback=str(error)
-    )
-
-
 def without_places(message: str, datasets: Iterable[Dataset]) -> str:
     """What DuckDB says, without where the datasets are: that is the operator's business."""
     for dataset in datasets:
@@ -101,3 +94,10 @@ def without_places(message: str, datasets: Iterable[Dataset]) -> str:
             place = re.escape(dataset.root) + r"[^\s'\"]*"
             message = re.sub(place, dataset.name, message)  # A name has no backslash.
     return _URL.sub("…", message)
+
+
+def _unavailable(dataset: Dataset, error: Exception) -> DatasetUnavailable:
+    """What strangers are told; the rest is for whoever runs the server, in debug mode."""
+    return DatasetUnavailable(
+        f"the dataset {dataset.name} cannot be read now", traceback=str(error)
+    )

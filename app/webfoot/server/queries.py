@@ -30,6 +30,21 @@ _MOST_LETTERS = 100_000
 
 
 @dataclass(frozen=True)
+class _Given:
+    """What a request says of a query.
+
+    Args:
+        sql: The text.
+        parameters: What its placeholders stand for, as JSON.
+        limit: At most so many rows; None for all.
+    """
+
+    sql: str
+    parameters: str
+    limit: int | None
+
+
+@dataclass(frozen=True)
 class AskedQuery:
     """A query, and how its rows are to be written.
 
@@ -72,7 +87,8 @@ def read_query(request: Request, engine: Engine, settings: Settings) -> AskedQue
     view = read_view(request.extension, own)
     if limit is None and view.extension == "html":
         limit = ROWS_IN_PREVIEW + 1  # By the one more, the preview knows that there are more.
-    query = _make(request, engine, settings, (given.get("sql", ""), parameters, limit))
+    asked = _Given(given.get("sql", ""), parameters, limit)
+    query = _make(request, asked, engine, settings)
     return AskedQuery(query, view)
 
 
@@ -109,19 +125,14 @@ def read_posted(request: Request, body: bytes, engine: Engine, settings: Setting
     limit = _checked_limit(asked.get("limit"))
     if limit is None and told:
         limit = settings.sql_limit
-    query = _make(request, engine, settings, (sql, _write(parameters), limit))
+    query = _make(request, _Given(sql, _write(parameters), limit), engine, settings)
     return AskedQuery(query, view, told=told)
 
 
-def _make(
-    request: Request,
-    engine: Engine,
-    settings: Settings,
-    given: tuple[str, str, int | None],
-) -> Query:
+def _make(request: Request, given: _Given, engine: Engine, settings: Settings) -> Query:
     if not settings.sql:
         raise QueryRefused("SQL is not answered here; whoever runs the server may set WEBFOOT_SQL")
-    sql, parameters, limit = given
+    sql, limit = given.sql, given.limit
     if not sql.strip():
         raise InvalidParameters("sql: is missing; ask like /query.parquet?sql=FROM%20udfs")
     if len(sql) > _MOST_LETTERS:
@@ -129,11 +140,11 @@ def _make(
             f"sql: has {len(sql)} characters, and at most {_MOST_LETTERS} are read; give values as"
             " parameters"
         )
-    if "\0" in sql or not _is_text(sql) or not _is_text(parameters):
+    if "\0" in sql or not (_is_text(sql) and _is_text(given.parameters)):
         raise InvalidParameters("sql: has characters that no text has, such as a zero byte")
     if limit is not None and limit > settings.sql_rows:
         raise refuse("limit", f"must be at most {settings.sql_rows}", str(limit))
-    return engine.query(sql, parameters, limit, reach_of(request))
+    return engine.query(sql, given.parameters, limit, reach_of(request))
 
 
 def _is_text(text: str) -> bool:
