@@ -18,6 +18,7 @@ from bench import (
     fanout,
     first_call,
     head_threshold,
+    lambda_fanout,
     large,
     loopback,
     remote_reads,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "large": large.run,
     "cold_start": cold_start.run,
     "fanout": fanout.run,
+    "lambda_fanout": lambda_fanout.run,
 }
 EXPERIMENTS: dict[str, Callable[[Options], Report]] = {"head_threshold": head_threshold.run}
 """Run by name only: they settle a number of the design, and hold no promise."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from webfoot.access.principal import ANONYMOUS
 from webfoot.assembly import assemble, load_folder
 from webfoot.errors import SettingsError
 from webfoot.runners.inline import InlineRunner
@@ -33,7 +34,9 @@ def test_parts_answer_calls_and_leave_nothing_behind(
         assert isinstance(parts.engine._runner, kind)
         await parts.start()
         udf = parts.engine.registry["well"]
-        result = (await parts.engine.result(udf, parts.engine.call(udf, [("n", "5")]))).result
+        result = (
+            await parts.engine.result(udf, parts.engine.call(udf, [("n", "5")], ANONYMOUS))
+        ).result
         await parts.close()
         return result.rows
 

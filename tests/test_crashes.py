@@ -108,6 +108,7 @@ def test_servers_killed_again_and_again_leave_whole_results(tmp_path: Path) -> N
 _FULL = """
 import asyncio, sys
 from pathlib import Path
+from webfoot.access.principal import EVERYBODY
 from webfoot.assembly import assemble
 from webfoot.errors import StorageFull
 from webfoot.settings import Settings
@@ -125,7 +126,7 @@ async def main():
 
     async def ask(seed, size=1_000_000):
         query = [("seed", str(seed)), ("size", str(size))]
-        call = parts.engine.call(udf, query)
+        call = parts.engine.call(udf, query, EVERYBODY)
         return (await parts.engine.result(udf, call)).result
 
     first = await ask(0)
@@ -139,7 +140,7 @@ async def main():
             print("full:", error.detail)
         else:
             raise AssertionError("there was room")
-        assert await parts.engine.stored(parts.engine.call(udf, [("seed", "1")])) is None
+        assert await parts.engine.stored(parts.engine.call(udf, [("seed", "1")], EVERYBODY)) is None
     left = [path for path in (root / "store/staging").glob("*/*.*") if path.suffix == ".parquet"]
     assert left == [], left
     blob = await parts.store.open(first)

@@ -19,6 +19,7 @@ import pytest
 from tests.server_process import Server, connect, serve, write_udfs
 
 import webfoot
+from webfoot.access.roles import read_policy
 from webfoot.cli import commands
 from webfoot.settings import PREFIX, Settings
 from webfoot.views import MEDIA_TYPES, OPTIONS
@@ -78,14 +79,34 @@ def test_every_sql_block_gives_rows(
 def test_every_block_with_a_udf_serves(tmp_path: Path) -> None:
     found = [block for block in blocks("python") if "@udf" in block]
     names = [re.findall(r"^def (\w+)", block, re.MULTILINE)[0] for block in found]
-    assert names == ["squares", "many_squares", "largest_squares"]
+    assert names == ["squares", "many_squares", "largest_squares", "my_squares"]
     with serve(write_udfs(tmp_path, **dict(zip(names, found, strict=True)))) as running:
         squares = pd.read_csv(f"{running.url}/udfs/squares.csv?rows=3")
         several = pd.read_csv(f"{running.url}/udfs/many_squares.csv?tables=3")
         largest = pd.read_csv(f"{running.url}/udfs/largest_squares.csv?rows=3")
+        mine = pd.read_csv(f"{running.url}/udfs/my_squares.csv?rows=2")
     assert squares["square"].tolist() == [0, 1, 4]
     assert several["square"].tolist() == [0, 0, 1, 0, 1, 4]
     assert largest["square"].tolist() == [4, 1, 0]
+    assert mine["asker"].tolist() == ["anonymous", "anonymous"]
+
+
+def test_the_file_of_roles_is_one(tmp_path: Path) -> None:
+    (file,) = blocks("toml")
+    (tmp_path / "roles.toml").write_text(file)
+    policy = read_policy(tmp_path / "roles.toml")
+    assert policy.rights(["finance"]).reads("sales_eu", "csv")
+    assert policy.limits_of("slow_one") is not None
+
+
+def test_the_secret_that_the_readme_shows_is_what_duckdb_takes(
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    (shown,) = [block for block in blocks("") if "CREATE SECRET" in block]
+    con.execute(shown)
+    assert con.execute("SELECT scope FROM duckdb_secrets()").fetchall() == [
+        (["https://your.host/"],)
+    ]
 
 
 @pytest.mark.parametrize("block", [text for text in blocks("python") if "@udf" not in text])
@@ -141,9 +162,13 @@ def test_every_setting_that_people_type_is_an_option_of_serve() -> None:
     # sessions outside of servers read it, too.
     for_sessions = {"temp", "extensions", "extension_downloads", "secrets"}
     for_buckets = {"redirect", "s3_encryption", "s3_endpoint", "s3_region", "s3_url_style"}
+    for_keys = {"keys", "share_secret"} | {
+        item.name for item in fields(Settings) if item.name.startswith("jwt_")
+    }
     for_sql = {"lake", "sql", "sql_limit", "sql_memory", "sql_rows", "sql_size", "sql_timeout"}
     left = {item.name for item in fields(Settings)} - options
-    assert left == {"duckdb_errors"} | for_sessions | for_buckets | for_sql
+    special = {"duckdb_errors", "invocations"}
+    assert left == special | for_sessions | for_buckets | for_keys | for_sql
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.s3_server import KEYS, moto_server
 
 from webfoot import engine as engines
+from webfoot.access.principal import ANONYMOUS, EVERYBODY
 from webfoot.errors import (
     Error,
     InvalidParameters,
@@ -24,7 +25,8 @@ from webfoot.errors import (
     StorageFull,
     UdfFailed,
 )
-from webfoot.results import Reach
+from webfoot.lineage import Tally
+from webfoot.results import Reach, Usage
 from webfoot.store.local import _PUBLISH, LocalStore
 from webfoot.views import View
 
@@ -121,6 +123,7 @@ def test_two_server_processes_that_share_a_store_make_one_run(
     script = f"""
 import asyncio, sys, time
 from pathlib import Path
+from webfoot.access.principal import EVERYBODY
 from webfoot.assembly import assemble
 from webfoot.settings import Settings
 async def main():
@@ -128,7 +131,7 @@ async def main():
     parts = assemble(Settings(folder=folder, store=store))
     await parts.start()
     udf = parts.engine.registry.find("counted")
-    call = parts.engine.call(udf, [])
+    call = parts.engine.call(udf, [], EVERYBODY)
     print("ready", flush=True)
     sys.stdin.readline()
     answers = await asyncio.gather(*(parts.engine.result(udf, call) for _ in range(10)))
@@ -312,7 +315,7 @@ def test_head_tells_what_is_fresh_and_never_runs(place: Place) -> None:
         assert await place.head() == result
         view = View("csv")
         assert await place.engine.peek(place.call(), view) is None
-        derived = await place.engine.view(place.udf("hourly"), result, view)
+        derived = await place.engine.view(place.udf("hourly"), result, view, EVERYBODY)
         assert await place.engine.peek(place.call(), view) == derived.result
         assert await place.engine.peek(place.call(), View("csv", columns=("no",))) is None
 
@@ -594,13 +597,15 @@ def test_views_are_one_run_each_and_are_kept(place: Place) -> None:
         result = (await place.ask()).result
         hourly = place.udf("hourly")
         answers = await asyncio.gather(
-            *(place.engine.view(hourly, result, View("csv")) for _ in range(20))
+            *(place.engine.view(hourly, result, View("csv"), EVERYBODY) for _ in range(20))
         )
         assert len({answer.result.etag for answer in answers}) == 1
-        assert not (await place.engine.view(hourly, result, View("csv"))).ran
-        assert (await place.engine.view(hourly, result, View("parquet"))).result == result
+        assert not (await place.engine.view(hourly, result, View("csv"), EVERYBODY)).ran
+        assert (
+            await place.engine.view(hourly, result, View("parquet"), EVERYBODY)
+        ).result == result
         with pytest.raises(InvalidParameters):
-            await place.engine.view(hourly, result, View("csv", columns=("no",)))
+            await place.engine.view(hourly, result, View("csv", columns=("no",)), EVERYBODY)
 
     asyncio.run(ask())
     assert place.runner.runs == 2
@@ -612,7 +617,7 @@ def test_a_view_of_evicted_bytes_is_to_be_asked_again(place: Place) -> None:
         result = (await place.ask()).result
         (await place.store.local_path(result)).unlink()
         with pytest.raises(ServerBusy):
-            await place.engine.view(place.udf("hourly"), result, View("csv"))
+            await place.engine.view(place.udf("hourly"), result, View("csv"), EVERYBODY)
 
     asyncio.run(ask())
     assert place.runner.runs == 1
@@ -675,6 +680,89 @@ def test_a_store_that_cannot_be_written_fails_the_call_and_says_so(
     asyncio.run(ask())
 
 
+# What runs cost.
+
+
+def costs(place: Place) -> list[tuple[str, int, int | None]]:
+    """Kind, milliseconds and memory of all runs that were recorded."""
+    return [(run.kind, run.billed_ms, run.memory_bytes) for run in place.engine.runs.all()]
+
+
+def test_a_run_is_recorded_with_what_it_took(place: Place) -> None:
+    result = asyncio.run(place.ask()).result
+    [run] = place.engine.runs.all()
+    assert (run.kind, run.rows, run.bytes) == ("call", result.rows, result.size)
+    assert (run.billed_ms, run.cpu_s, run.memory_bytes) == (31, 0.01, 1 << 30)
+    assert result.seconds == 0.0301
+
+
+def test_who_made_the_run_pays_for_it(place: Place) -> None:
+    async def ask() -> list[Tally]:
+        tallies = [Tally() for _ in range(4)]
+        udf, call = place.udf("hourly"), place.call()
+        place.runner.go.clear()
+        askers = [
+            asyncio.ensure_future(
+                place.engine.result(udf, call, lineage=place.engine.request(tally))
+            )
+            for tally in tallies[:3]
+        ]
+        await started(place.runner)
+        place.runner.go.set()
+        await asyncio.gather(*askers)
+        await place.engine.result(udf, call, lineage=place.engine.request(tallies[3]))
+        return tallies
+
+    first, *others = asyncio.run(ask())
+    assert (first.runs, first.billed_ms, first.memory_bytes) == (1, 31, 1 << 30)
+    assert first.gb_seconds == pytest.approx(0.031)
+    assert {(tally.runs, tally.billed_ms) for tally in others} == {(0, 0)}
+    assert place.engine.runs.all()[0].trace == first.trace
+
+
+def test_a_view_is_a_run_too(place: Place) -> None:
+    async def ask() -> Tally:
+        tally = Tally()
+        result = (await place.ask()).result
+        for _ in range(2):
+            await place.engine.view(place.udf("hourly"), result, View("csv"), EVERYBODY, tally)
+        return tally
+
+    tally = asyncio.run(ask())
+    assert costs(place) == [("call", 31, 1 << 30), ("view", 31, 1 << 30)]
+    assert (tally.runs, tally.billed_ms) == (1, 31)
+    assert place.engine.runs.all()[1].arguments.startswith("csv of run ")
+
+
+def test_a_run_that_fails_costs_what_it_took(place: Place) -> None:
+    place.runner.error = UdfFailed("no")
+    place.runner.error.usage = Usage(2.0, 1.0, 5)
+    with pytest.raises(UdfFailed):
+        asyncio.run(place.ask())
+    assert costs(place) == [("call", 2000, 5)]
+
+
+def test_a_run_whose_result_cannot_be_kept_costs_what_it_took(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise StorageFull("the disk is full")
+
+    monkeypatch.setattr(place.store, "publish", refuse)
+    with pytest.raises(StorageFull):
+        asyncio.run(place.ask())
+    assert costs(place) == [("call", 31, 1 << 30)]
+
+
+@pytest.mark.parametrize("usage", [None, Usage(1.0)], ids=["itself", "one that it called"])
+def test_what_was_too_busy_is_recorded_only_if_it_ran(place: Place, usage: Usage | None) -> None:
+    place.runner.error = ServerBusy("too many")
+    place.runner.error.usage = usage
+    with pytest.raises(ServerBusy):
+        asyncio.run(place.ask())
+    assert costs(place) == ([] if usage is None else [("call", 1000, None)])
+
+
 # Queries
 
 
@@ -682,7 +770,7 @@ def test_sql_is_run_for_each_reader_and_shared_by_those_at_once(place: Place) ->
     engine = place.engine
 
     async def ask() -> None:
-        query = engine.query("SELECT 1", "[]", None, Reach())
+        query = engine.query("SELECT 1", "[]", None, Reach(), ANONYMOUS)
         together = await asyncio.gather(*(engine.answer(query) for _ in range(5)))
         (run,) = {answer.result.run for answer in together}
         assert await engine.peek(query, View("parquet")) is None
@@ -697,7 +785,7 @@ def test_sql_is_run_for_each_reader_and_shared_by_those_at_once(place: Place) ->
 
 def test_sql_has_a_record_that_says_what_was_asked(place: Place) -> None:
     engine = place.engine
-    query = engine.query("SELECT ?", "[1]", 5, Reach())
+    query = engine.query("SELECT ?", "[1]", 5, Reach(), ANONYMOUS)
     run = asyncio.run(engine.answer(query)).result.run
     record = engine.runs.find(run)
     assert record is not None
@@ -707,6 +795,8 @@ def test_sql_has_a_record_that_says_what_was_asked(place: Place) -> None:
 def test_a_query_that_fails_names_no_udf(place: Place) -> None:
     place.runner.error = QueryFailed("there is no table a")
     with pytest.raises(QueryFailed) as caught:
-        asyncio.run(place.engine.answer(place.engine.query("FROM a", "[]", None, Reach())))
+        asyncio.run(
+            place.engine.answer(place.engine.query("FROM a", "[]", None, Reach(), ANONYMOUS))
+        )
     assert caught.value.udf is None
     assert caught.value.run

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.places import FakeRunner, Place
 
+from webfoot.access.principal import ANONYMOUS, Principal
 from webfoot.errors import FanoutLimit, InvalidParameters, UdfNotFound
-from webfoot.lineage import new_lineage
+from webfoot.lineage import Tally, new_lineage
 from webfoot.results import Reach
 from webfoot.runners.jobs import QueryJob, StitchJob, UdfJob, ViewJob
 
@@ -49,10 +50,12 @@ class Asking(FakeRunner):
 def ask(place: Place) -> Ask:
     """Runs SQL that calls a UDF with query strings, and gives what came of them."""
 
-    def run(udf: str, *queries: str, reach: Reach | None = None) -> Asking:
+    def run(
+        udf: str, *queries: str, reach: Reach | None = None, asker: Principal = ANONYMOUS
+    ) -> Asking:
         runner = Asking(asked=(udf, list(queries)))
         place.engine._runner = runner
-        query = place.engine.query("SELECT 1", "[]", None, reach or Reach())
+        query = place.engine.query("SELECT 1", "[]", None, reach or Reach(), asker)
         asyncio.run(place.engine.answer(query))
         return runner
 
@@ -89,10 +92,10 @@ def test_what_is_out_of_reach_is_refused_whatever_the_run_says(ask: Ask) -> None
 def test_calls_of_sql_count_as_others_do(
     ask: Ask, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def root(_: float) -> Lineage:
-        return new_lineage(place.engine.registry, 2, 16, 1.0)
+    def request(tally: Tally) -> Lineage:
+        return new_lineage(place.engine.registry, 2, 16, 1.0, tally)
 
-    monkeypatch.setattr(place.engine, "root", root)
+    monkeypatch.setattr(place.engine, "request", request)
     ask("hourly", "n=1", "n=2")
     with pytest.raises(FanoutLimit):
         ask("hourly", "n=3", "n=4", "n=5")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
+from webfoot.access.principal import ANONYMOUS
 from webfoot.assembly import assemble
 from webfoot.errors import Error, UdfUnavailable
 from webfoot.settings import Settings
@@ -38,7 +39,7 @@ def save(folder: Path, name: str, value: str, imports: str = "") -> None:
 
 async def said(parts: Parts, name: str) -> str:
     udf = parts.engine.registry.find(name)
-    answer = await parts.engine.result(udf, parts.engine.call(udf, []))
+    answer = await parts.engine.result(udf, parts.engine.call(udf, [], ANONYMOUS))
     path = await parts.store.local_path(answer.result)
     return str(pq.read_table(path)["said"][0].as_py())
 

@@ -1002,6 +1002,7 @@ def test_nothing_more_is_read_for_a_reader_that_has_left(tmp_path: Path) -> None
         "method": "GET",
         "path": "/udfs/large.parquet",
         "scheme": "http",
+        "server": ("127.0.0.1", 8000),
         "query_string": b"n=200000",
         "headers": [],
     }

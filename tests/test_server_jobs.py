@@ -14,6 +14,7 @@ import httpx
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from tests.s3_server import moto_server
 from tests.server_process import COUNT, connect, serve, write_udfs
 
 from webfoot import Client
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.server_process import Server
+
+    from webfoot.settings import S3Place
 
 UDFS = (
     "from webfoot import udf\nimport time\n"
@@ -331,12 +334,17 @@ def test_jobs_go_on_after_the_server_was_killed(tmp_path: Path) -> None:
     assert second.executions("before") == 1
 
 
-def test_servers_that_share_a_store_share_their_jobs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_servers_that_share_a_store_share_their_jobs(tmp_path: Path, kind: str) -> None:
     folder = write_udfs(tmp_path, jobs=UDFS)
     environment = {**os.environ, **HOLD}
     with ExitStack() as stack:
+        store: Path | S3Place = tmp_path / "store"
+        if kind == "bucket":
+            s3 = stack.enter_context(moto_server())
+            store, environment = s3.make_place(), environment | s3.environment
         one, two = (
-            stack.enter_context(serve(folder, store=tmp_path / "store", environment=environment))
+            stack.enter_context(serve(folder, store=store, environment=environment))
             for _ in range(2)
         )
         with httpx.Client(base_url=one.url) as here, httpx.Client(base_url=two.url) as there:

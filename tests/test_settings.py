@@ -23,6 +23,8 @@ TEXTS: dict[str, tuple[str, object]] = {
     "store_size": ("1.5GB", 1_500_000_000),
     "s3_endpoint": ("http://localhost:9000/", "http://localhost:9000"),
     "s3_region": ("eu-west-1", "eu-west-1"),
+    "invocations": ("0", 0),
+    "drain": ("10s", 10.0),
     "s3_url_style": ("path", "path"),
     "s3_encryption": ("aws:kms/key", S3Encryption("aws:kms", "key")),
     "redirect": ("1MB", 1_000_000),
@@ -48,6 +50,18 @@ TEXTS: dict[str, tuple[str, object]] = {
     "base_url": ("https://example.org/tables/", "https://example.org/tables"),
     "trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
     "duckdb_errors": ("no", False),
+    "open": ("true", True),
+    "access": ("/srv/access", Path("/srv/access")),
+    "keys": ("secret:KEYS", "secret:KEYS"),
+    "share_secret": ("s" * 32, "s" * 32),
+    "roles": ("roles.toml", Path("roles.toml")),
+    "requests": ("50", 50),
+    "jwt_issuer": ("https://login.example/", "https://login.example/"),
+    "jwt_audience": ("webfoot", "webfoot"),
+    "jwt_keys": ("https://login.example/keys", "https://login.example/keys"),
+    "jwt_algorithms": ("EdDSA, PS256", ("EdDSA", "PS256")),
+    "jwt_roles": ("groups", "groups"),
+    "jwt_tenant": ("org", "org"),
     "temp": ("/scratch", Path("/scratch")),
     "extensions": ("/srv/extensions", Path("/srv/extensions")),
     "extension_downloads": ("yes", True),
@@ -113,6 +127,10 @@ def test_an_empty_variable_means_the_default(name: str) -> None:
         ("WEBFOOT_BASE_URL", "https://host/*", "write it like"),
         ("WEBFOOT_EXTENSION_DOWNLOADS", "often", "write true or false"),
         ("WEBFOOT_SECRETS", "vault", "write 'environment', an absolute folder, or 'ssm:/prefix'"),
+        ("WEBFOOT_JWT_ISSUER", "login.example", "write it like 'https://host/prefix'"),
+        ("WEBFOOT_JWT_ALGORITHMS", "HS256", "choose from RS256, RS384"),
+        ("WEBFOOT_JWT_ALGORITHMS", "none", "which sign with a key of their own"),
+        ("WEBFOOT_REQUESTS", "0", "write a whole number, 1 or more"),
         ("WEBFOOT_TRUSTED_PROXIES", "10.0.0.1/8", "has host bits set"),
         ("WEBFOOT_TRUSTED_PROXIES", "proxy", "write addresses like '10.0.0.0/8, ::1', or '*'"),
     ],
@@ -123,6 +141,14 @@ def test_a_bad_value_names_its_variable(variable: str, text: str, message: str) 
     assert str(caught.value).startswith(f"{variable}: ")
     assert message in str(caught.value)
     assert repr(text) in str(caught.value)
+
+
+def test_a_secret_that_is_too_short_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingsError, match="write 32 letters or more") as caught:
+        Settings.from_environment({"WEBFOOT_SHARE_SECRET": "hunter2"})
+    assert "hunter2" not in str(caught.value)
+    named = Settings.from_environment({"WEBFOOT_SHARE_SECRET": "secret:LINKS"})
+    assert named.share_secret == "secret:LINKS"
 
 
 @pytest.mark.parametrize("variable", ["WEBFOOT_WORKER", "WEBFOOT_folder", "WEBFOOT_"])

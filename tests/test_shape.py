@@ -21,15 +21,15 @@ ROOT = Path(webfoot.__file__).parent
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
     {
-        *("datasets", "errors", "files", "literals", "quantities", "results", "settings"),
-        *("sqlite", "unreadable"),
+        *("access.principal", "billing", "datasets", "errors", "files", "interruption", "literals"),
+        *("quantities", "results", "settings", "sqlite", "unreadable"),
     },
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
     {
-        *("assets", "calling", "catalog", "database", "formats", "geojson", "outcomes", "querying"),
-        *("runners", "runs", "snippets", "spreadsheets", "store", "tables", "templating", "texts"),
-        *("tiling", "views"),
+        *("access", "assets", "calling", "catalog", "database", "estimates", "formats", "geojson"),
+        *("outcomes", "querying", "runners", "runs", "snippets", "spreadsheets", "store"),
+        *("tables", "templating", "texts", "tiling", "views"),
     },
     {"asking", "engine", "fanout", "lineage", "nesting"},
     {"assembly", "jobs", "probe", "reload"},
@@ -47,8 +47,8 @@ ISLANDS = {
 # Where a library may be imported; to a type checker, what tables come as may be named anywhere.
 HOMES = {
     "aws_lambda_powertools": {"database.secrets"},
-    "boto3": {"store"},
-    "botocore": {"store"},
+    "boto3": {"aws.invoking", "store"},
+    "botocore": {"aws.invoking", "store"},
     "click": {"cli", "conformance"},
     "docstring_parser": {"docstrings"},
     "duckdb": {"database", "querying"},
@@ -56,6 +56,7 @@ HOMES = {
     "fsspec": {"querying"},
     "httpx": {"client", "conformance", "in_process"},
     "jinja2": {"templating"},
+    "jwt": {"access"},
     "mangum": {"aws"},
     "numpy": {"tables"},
     "pandas": {"tables"},

@@ -175,7 +175,7 @@ def queries_of(link: str) -> list[str]:
     return [unquote(query, errors="strict").translate(swaps) for query in queries]
 
 
-def test_duckdb_with_a_token(server: Server, registry: Registry) -> None:
+def test_duckdb_with_a_key(server: Server, registry: Registry) -> None:
     texts = {s.name: s.text for s in snippets(registry["days"], server.url)}
     with connect() as con:
         assert con.execute(texts["duckdb-secret"]).fetchall()
@@ -214,10 +214,11 @@ def run_python(code: str) -> Any:
     return names["table"]
 
 
-@pytest.mark.parametrize("name", ["python", "pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize("name", ["python", "python-key", "pandas", "polars", "pyarrow"])
 def test_python(name: str, found: Found) -> None:
     table = run_python(found.texts[name])
-    kinds = {"python": pd.DataFrame, "pandas": pd.DataFrame, "polars": pl.DataFrame}
+    frames = dict.fromkeys(("python", "python-key", "pandas"), pd.DataFrame)
+    kinds = {**frames, "polars": pl.DataFrame}
     assert isinstance(table, kinds.get(name, pa.Table))
     plain = name in ("polars", "pyarrow")
     assert rows_of(table) == (found.rows() if plain else rows_of(found.table.to_pandas()))
@@ -399,13 +400,15 @@ def test_no_value_and_no_address_changes_what_a_snippet_does(
     assert len(duckdb.extract_statements(texts["duckdb-attach"])) == 2
     assert len(duckdb.extract_statements(texts["duckdb-secret"])) == 2
     assert queries_of(texts["duckdb-shell"]) == [texts["duckdb"]]
-    for name in ("python", "pandas", "polars", "pyarrow"):
+    for name in ("python", "python-key", "pandas", "polars", "pyarrow"):
         constants = [
             n.value for n in ast.walk(ast.parse(texts[name])) if isinstance(n, ast.Constant)
         ]
         assert {url, url.replace(".parquet", ".arrow"), base_url} & set(map(str, constants))
     csv_url, json_url = url.replace(".parquet", ".csv"), url.replace(".parquet", ".json")
     assert shlex.split(texts["curl"]) == ["curl", "--location", "--fail-with-body", csv_url]
+    shown = ["--header", "Authorization: Bearer your key", csv_url]
+    assert shlex.split(texts["curl-key"]) == ["curl", "--location", "--fail-with-body", *shown]
     assert json.loads(texts["javascript"].partition("fetch(")[2].partition(");\n")[0]) == json_url
 
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from webfoot.access.principal import Principal as Principal
     from webfoot.calling import map as map  # noqa: A004  # always written `webfoot.map`
     from webfoot.calling import run as run
     from webfoot.client import Client as Client
@@ -26,6 +27,7 @@ __all__ = [
     "DefinitionError",
     "Error",
     "InvalidParameters",
+    "Principal",
     "Results",
     "Table",
     "__version__",
@@ -46,6 +48,7 @@ _HOMES = {
     "DefinitionError": "webfoot.errors",
     "Error": "webfoot.errors",
     "InvalidParameters": "webfoot.errors",
+    "Principal": "webfoot.access.principal",
     "Results": "webfoot.outcomes",
     "Table": "webfoot.tables.table",
     "cursor": "webfoot.database.sessions",

@@ -16,6 +16,7 @@ from webfoot.views import read_view, refuse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.results import Fanout
     from webfoot.views import View
@@ -100,12 +101,13 @@ def take_options(own: Pairs) -> tuple[dict[str, str], Pairs]:
     return options, [pair for pair in own if pair[0] not in FANOUT_OPTIONS]
 
 
-def fanout_of(udf: Udf, asked: QueryString, most: int) -> Fanout:
+def fanout_of(udf: Udf, asked: QueryString, audience: Principal, most: int) -> Fanout:
     """The fan-out of a query string: a call for each value of the parameters in `_each`.
 
     Args:
         udf: The UDF.
         asked: The query string; in its pairs, an empty text means the default.
+        audience: For whom it is.
         most: How many calls there may be.
 
     Raises:
@@ -128,4 +130,5 @@ def fanout_of(udf: Udf, asked: QueryString, most: int) -> Fanout:
         for chosen in itertools.product(*values)
     )
     count = math.prod(map(len, values))
-    return make_fanout(udf, Inputs(arguments, count, names, "_partial" in options), most)
+    inputs = Inputs(arguments, count, names, "_partial" in options)
+    return make_fanout(udf, inputs, audience, most)

@@ -36,8 +36,8 @@ from webfoot.fanout import (
     collect,
     make_fanout,
 )
-from webfoot.lineage import new_lineage
-from webfoot.nesting import calls_of
+from webfoot.lineage import Tally, lineage_of, new_lineage
+from webfoot.nesting import Plan, audience_of, calls_of
 from webfoot.quantities import shorten
 from webfoot.results import Call, Failure, Fanout, Query, Result, digest
 from webfoot.runners import Answered
@@ -56,14 +56,14 @@ if TYPE_CHECKING:
     )
     from pathlib import Path
 
+    from webfoot.access.principal import Principal
     from webfoot.asking import QueryString
     from webfoot.definition import Udf
     from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
-    from webfoot.results import Known, Question, Reach
-    from webfoot.runners import Runner
-    from webfoot.runners.jobs import Job
+    from webfoot.results import Draft, Known, Question, Reach, Usage
+    from webfoot.runners import Descent, Runner
     from webfoot.runs import Runs
     from webfoot.settings import Settings
     from webfoot.store import Store
@@ -98,27 +98,6 @@ class Answer:
     result: Result
     ran: bool = False
     waited_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A run that is to be made.
-
-    Args:
-        job: What runs.
-        name: The UDF, whose run it is called; empty for SQL.
-        key: Under what its result is kept.
-        lifetime_s: How long that is fresh, in seconds.
-        lineage: What has led to it.
-        arguments: What its record says that it was given.
-    """
-
-    job: Job
-    name: str
-    key: str
-    lifetime_s: float
-    lineage: Lineage
-    arguments: str = ""
 
 
 class _Flight:
@@ -163,6 +142,8 @@ class Engine:
         self._circles = Circles()
         # The runs under way, by the keys of their calls.
         self._running: dict[str, str] = {}
+        # How many calls of the fan-outs under way have ended.
+        self._progress: dict[str, int] = {}
         # When runs landed whose askers had all gone: the next to ask takes the result.
         self._unclaimed: dict[str, float] = {}
 
@@ -179,38 +160,50 @@ class Engine:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._runner.close()
 
-    def call(self, udf: Udf, query: Iterable[tuple[str, str]]) -> Call:
-        """The call that a query string makes.
+    def call(self, udf: Udf, query: Iterable[tuple[str, str]], asker: Principal) -> Call:
+        """The call that `asker` makes with a query string.
 
         Raises:
             InvalidParameters: If it makes none.
         """
         with _about(udf):
-            return Call(udf.name, udf.version, udf.parameters.from_text(query))
+            arguments = udf.parameters.from_text(query)
+        return Call(udf.name, udf.version, arguments, audience_of(udf, asker))
 
-    def call_with(self, udf: Udf, values: Mapping[str, Any]) -> Call:
+    def call_with(self, udf: Udf, values: Mapping[str, Any], asker: Principal) -> Call:
         """The call that parameters make which are given as values; see `call`."""
         with _about(udf):
-            return Call(udf.name, udf.version, udf.parameters.from_values(values))
+            arguments = udf.parameters.from_values(values)
+        return Call(udf.name, udf.version, arguments, audience_of(udf, asker))
 
-    def fanout(self, udf: Udf, inputs: Inputs) -> Fanout:
+    def fanout(self, udf: Udf, inputs: Inputs, asker: Principal) -> Fanout:
         """The fan-out that many inputs make; see `make_fanout`."""
-        return make_fanout(udf, inputs, self._most_inputs)
+        return make_fanout(udf, inputs, audience_of(udf, asker), self._most_inputs)
 
-    def question(self, udf: Udf, asked: QueryString) -> Question:
-        """What a query string asks, taken apart; see `call` and `fanout`.
+    def question(self, udf: Udf, asked: QueryString, asker: Principal) -> Question:
+        """What `asker` asks with a query string, taken apart; see `call` and `fanout`.
 
         Raises:
             InvalidParameters: If it asks nothing that has sense.
         """
         if asked.fanout:
-            return fanout_of(udf, asked, self._most_inputs)
-        return self.call(udf, asked.pairs)
+            return fanout_of(udf, asked, audience_of(udf, asker), self._most_inputs)
+        return self.call(udf, asked.pairs, asker)
 
-    def query(self, sql: str, parameters: str, limit: int | None, reach: Reach) -> Query:
-        """The query that a text of SQL makes now; see `Query`."""
+    def query(
+        self, sql: str, parameters: str, limit: int | None, reach: Reach, asker: Principal
+    ) -> Query:
+        """The query that a text of SQL makes now; see `Query`.
+
+        Which UDFs it names is known when it is parsed, where it runs: if one in its reach is told
+        who asks, it is the asker's alone.
+        """
         version = digest(self.registry.code.digest, repr(self._settings.lake))
-        return Query(sql, parameters, limit, reach, version)
+        told = any(
+            udf.parameters.personal and reach.has_udf(udf.name) for udf in self.registry.values()
+        )
+        audience = asker if told else asker.among_all()
+        return Query(sql, parameters, limit, reach, version, audience)
 
     @property
     def _most_inputs(self) -> int:
@@ -245,7 +238,7 @@ class Engine:
             ranged: Whether only a byte range is wanted. One read makes many such requests, and they
                 must all see the same bytes, even when the result has expired or was replaced since.
             rerun: Whether a fresh result will not do.
-            lineage: What has led to the call; None for a request's own.
+            lineage: What has led to the call; None for a request whose costs nobody asks for.
 
         Raises:
             Error: Why there is none.
@@ -254,7 +247,7 @@ class Engine:
         known = None if rerun else await self.stored(call, ranged=ranged)
         if known is not None:
             return Answer(known)
-        place = lineage or self.root(self._settings.timeout)
+        place = lineage or self.request(Tally())
         # A fan-out of results that must all be new is no other that may take old ones, even if that
         # one is made later.
         anew = rerun and isinstance(call, Fanout)
@@ -271,16 +264,46 @@ class Engine:
             return await self._claimed(call.key, run, ranged, since, rerun)
 
         with self._circles.waiting(place.key, call.key, udf.name):
-            # Who asks through a fan-out does not try again.
-            linger_s = 0.0 if lineage else LINGER_S
             try:
-                result = await self._join(flight, make, linger_s)
+                result = await self._join(flight, make, place.linger_s)
             except FanoutLimit:
                 if own:
                     raise
                 # That was the limit of who had asked first: this one has its own.
-                result = await self._join(flight, make, linger_s)
+                result = await self._join(flight, make, place.linger_s)
         return Answer(result, ran=True, waited_s=time.time() - began)
+
+    async def run_for(self, job: UdfJob, descent: Descent, lineage: Lineage) -> Draft:
+        """Make a run that an engine in another process has claimed, and will publish.
+
+        Args:
+            job: What runs.
+            descent: Its place.
+            lineage: That of the run, which adds up what it leads to.
+
+        Returns:
+            What it has written, which the store has.
+
+        Raises:
+            Error: Why there is nothing.
+        """
+        staged = self._store.stage(descent.run, "parquet")
+        key, asked = descent.path[-1], (job.asker, job.arguments)
+        plan = Plan(job, job.udf.name, key, self.lifetime(job.udf), lineage, *asked)
+        calls = calls_of(self, plan, descent.run)
+        try:
+            with self._circles.known(descent.path):
+                log = self.runs.log_path(descent.run)
+                draft = await self._runner.run(job, staged, log, calls)
+            if not draft.stored:
+                await self._store.put(draft, "parquet", staged)
+        finally:
+            _remove(staged)
+        return replace(draft, stored=True)
+
+    def lineage_of(self, descent: Descent) -> Lineage:
+        """The lineage of a run that another process has handed over."""
+        return lineage_of(descent, self.registry, self._settings.depth)
 
     def root(self, timeout_s: float) -> Lineage:
         """The lineage of what nobody has led to.
@@ -290,44 +313,85 @@ class Engine:
         """
         return new_lineage(self.registry, self._settings.calls, self._settings.depth, timeout_s)
 
+    def request(self, tally: Tally) -> Lineage:
+        """The lineage of a request of somebody who may try again; `tally` gets what it costs."""
+        limits = self._settings.calls, self._settings.depth, self._settings.timeout
+        return replace(new_lineage(self.registry, *limits, tally), linger_s=LINGER_S)
+
     def running(self, call: Question) -> str | None:
         """The id of the run that is under way for a call; None if there is none here."""
         return self._running.get(call.key)
+
+    def progress(self, question: Question) -> int:
+        """How many calls of a fan-out have ended; 0 if it is not under way here."""
+        return self._progress.get(question.key, 0)
+
+    async def give_up(self, call: Question) -> None:
+        """Stop the run that is under way here for a call, if there is one."""
+        flight = self._flights.get(call.key)
+        if flight is not None:
+            flight.task.cancel()
+            await asyncio.wait((flight.task,))
 
     async def latest(self, call: Question) -> Result | None:
         """The newest result of a call, fresh or not; None if there is none."""
         result = await self._find(call.key)
         return result if result is not None and await self._there(result) else None
 
-    async def answer(self, query: Query, *, ranged: bool = False, rerun: bool = False) -> Answer:
+    async def answer(
+        self,
+        query: Query,
+        *,
+        ranged: bool = False,
+        rerun: bool = False,
+        tally: Tally | None = None,
+    ) -> Answer:
         """The rows of a query; see `result`.
 
         They are fresh for nobody else: a query may rest on the time, or on files that change, and
         is fast where the results of its UDFs are stored. Only those share them who ask while it
         runs, and who are reading ranges of them.
-        """
-        run = partial(self._run_query, query, self.root(self._settings.timeout))
-        return await self._made(query.key, run, ranged=ranged, rerun=rerun)
 
-    async def view(self, udf: Udf | None, result: Result, view: View) -> Answer:
-        """A view of a result, derived if it has not been yet; see `result`.
+        Args:
+            query: The query.
+            ranged: See `result`.
+            rerun: Likewise.
+            tally: Gets what it costs.
+        """
+        lineage = self.request(tally or Tally())
+        run = partial(self._run_query, query, lineage)
+        return await self._made(query.key, run, lineage.linger_s, ranged=ranged, rerun=rerun)
+
+    async def view(
+        self,
+        udf: Udf | None,
+        result: Result,
+        view: View,
+        audience: Principal,
+        tally: Tally | None = None,
+    ) -> Answer:
+        """A view of a result, derived for its audience if it has not been yet; see `result`.
 
         Args:
             udf: The UDF whose result it is; None for a query's.
             result: The result.
             view: The view.
+            audience: For whom the result is.
+            tally: Gets what it costs.
         """
         view.check(result.columns)
         if view.canonical:
             return Answer(result)
-        key = view.key(result)
-        run = partial(self._write_view, udf.name if udf else "", key, result, view)
-        return await self._made(key, run)
+        lineage = self.request(tally or Tally())
+        name = udf.name if udf else ""
+        run = partial(self._write_view, name, result, view, audience, lineage)
+        return await self._made(view.key(result), run, lineage.linger_s)
 
     async def _made(
         self,
         key: str,
         run: Callable[[Known], Awaitable[Result]],
+        linger_s: float,
         *,
         ranged: bool = False,
         rerun: bool = False,
@@ -341,7 +405,8 @@ class Engine:
         async def make() -> Result:
             return await self._claimed(key, run, ranged, began, rerun)
 
-        return Answer(await self._join(key, make, LINGER_S), ran=True, waited_s=time.time() - began)
+        made = await self._join(key, make, linger_s)
+        return Answer(made, ran=True, waited_s=time.time() - began)
 
     async def peek(self, call: Question | Query, view: View) -> Result | None:
         """What a request could be answered with now, without running anything, for every reader.
@@ -476,8 +541,10 @@ class Engine:
             arguments=call.arguments,
             timeout_s=options.timeout_s or lineage.timeout_s,
             memory_bytes=options.memory_bytes or self._settings.memory,
+            asker=call.audience,
         )
-        plan = _Plan(job, udf.name, call.key, self.lifetime(udf), lineage, call.arguments)
+        asked = call.audience, call.arguments
+        plan = Plan(job, udf.name, call.key, self.lifetime(udf), lineage, *asked)
         return await self._run(plan, before)
 
     async def _make_fanout(
@@ -488,7 +555,8 @@ class Engine:
             below = lineage.below(fanout.key)
             below.budget.take(len(fanout.calls))
             kept: list[Result] = []
-            async with aclosing(self._ask_all(udf, fanout.calls, below, rerun)) as told:
+            asking = self._ask_all(udf, fanout.calls, below, rerun)
+            async with aclosing(self._counted(fanout.key, asking)) as told:
                 keep = partial(self._keep, kept)
                 sources, expires = await collect(fanout, told, keep, FAILURE_S)
             # Those that came first may have been evicted while the last ones ran.
@@ -506,9 +574,21 @@ class Engine:
             memory_bytes=self._settings.memory,
         )
         lifetime = max(expires - time.time(), 0.0)
-        told_of = f"{len(sources)} inputs"
-        plan = _Plan(job, udf.name, fanout.key, lifetime, lineage, told_of)
+        asked = fanout.audience, f"{len(sources)} inputs"
+        plan = Plan(job, udf.name, fanout.key, lifetime, lineage, *asked)
         return await self._run(plan, before)
+
+    async def _counted(
+        self, key: str, told: AsyncGenerator[tuple[int, Result | Error]]
+    ) -> AsyncGenerator[tuple[int, Result | Error]]:
+        async with aclosing(told):
+            self._progress[key] = 0
+            try:
+                async for item in told:
+                    self._progress[key] += 1
+                    yield item
+            finally:
+                del self._progress[key]
 
     async def _keep(self, kept: list[Result], result: Result) -> Path:
         """The file of a result, noted as in use and in `kept`."""
@@ -517,11 +597,11 @@ class Engine:
         return await self._store.local_path(result)
 
     async def answers_below(
-        self, udf: Udf, arguments: Sequence[str], lineage: Lineage
+        self, udf: Udf, arguments: Sequence[str], audience: Principal, lineage: Lineage
     ) -> AsyncGenerator[Answered]:
         """What comes of calls that a run makes, as it comes; see `webfoot.runners.Calls`."""
         lineage.budget.take(len(arguments))
-        calls = [Call(udf.name, udf.version, text) for text in arguments]
+        calls = [Call(udf.name, udf.version, text, audience) for text in arguments]
         async with aclosing(self._ask_all(udf, calls, lineage, rerun=False)) as told:
             async for number, answer in told:
                 if isinstance(answer, Error):
@@ -550,7 +630,7 @@ class Engine:
             except Error as error:
                 return error
 
-        busy = WAITING_AT_ONCE if udf.options.waits else self._settings.workers + 2
+        busy = WAITING_AT_ONCE if udf.options.waits else self._runner.calls_at_once
         async with aclosing(as_completed(ask, len(distinct), busy)) as completed:
             async for which, answer in completed:
                 for number in places[distinct[which]]:
@@ -571,23 +651,30 @@ class Engine:
         )
         given = json.loads(query.parameters) if len(query.parameters) <= _MOST_TOLD else "…"
         told = {"sql": shorten(query.sql, _MOST_TOLD), "parameters": given}
-        plan = _Plan(job, "", query.key, 0.0, lineage, json.dumps(told))
+        plan = Plan(job, "", query.key, 0.0, lineage, query.audience, json.dumps(told))
         return await self._run(plan, before)
 
-    async def file_below(self, udf: Udf, query: str, lineage: Lineage) -> Path:
+    async def file_below(self, udf: Udf, query: str, asker: Principal, lineage: Lineage) -> Path:
         """The Parquet file that a query string is answered with, for a run of SQL that asks."""
         asked = read_query_string(query.encode(), "parquet")
         # On a thread: it may be thousands of calls.
-        question = await asyncio.to_thread(self.question, udf, asked)
+        question = await asyncio.to_thread(self.question, udf, asked, asker)
         if isinstance(question, Call):
             lineage.budget.take(1)
         result = (await self.result(udf, question, lineage=lineage)).result
-        shown = (await self.view(udf, result, asked.view)).result
+        audience, tally = question.audience, lineage.tally
+        shown = (await self.view(udf, result, asked.view, audience, tally)).result
         await self._store.keep(shown)
         return await self._store.local_path(shown)
 
     async def _write_view(
-        self, name: str, key: str, result: Result, view: View, before: Known
+        self,
+        name: str,
+        result: Result,
+        view: View,
+        audience: Principal,
+        lineage: Lineage,
+        before: Known,
     ) -> Result:
         # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
         blob = await self._store.open(result)
@@ -597,10 +684,11 @@ class Engine:
         source = await self._store.local_path(result)
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
-        lineage = self.root(self._settings.timeout)
-        return await self._run(_Plan(job, name, key, math.inf, lineage), before)
+        asked = audience, f"{view.extension} of run {result.run}"
+        plan = Plan(job, name, view.key(result), math.inf, lineage, *asked)
+        return await self._run(plan, before)
 
-    async def _run(self, plan: _Plan, before: Known) -> Result:
+    async def _run(self, plan: Plan, before: Known) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
         job, key, lineage = plan.job, plan.key, plan.lineage
         extension = job.view.extension if isinstance(job, ViewJob) else "parquet"
@@ -610,15 +698,20 @@ class Engine:
             arguments=plan.arguments,
             started=time.time(),
             seconds=0.0,
+            kind=plan.kind,
             trace=lineage.trace,
             parent=lineage.parent,
+            tenant=plan.audience.tenant,
+            principal=plan.audience.id,
         )
         staged = self._store.stage(run.id, extension)
         executions = 1 + before.executions
         self._running[key] = run.id
+        usage: Usage | None = None
         try:
-            calls = calls_of(self, job, lineage, key, run.id)
+            calls = calls_of(self, plan, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
+            usage = draft.usage
             # Others first, who have waited for its process: that must not stand idle meanwhile.
             await asyncio.sleep(0)
             now = time.time()
@@ -630,7 +723,7 @@ class Engine:
                 size=draft.size,
                 rows=draft.rows,
                 columns=draft.columns,
-                seconds=draft.seconds,
+                seconds=usage.seconds,
                 created=now,
                 expires=now + plan.lifetime_s,
                 executions=executions,
@@ -638,19 +731,18 @@ class Engine:
                 failed=draft.failed,
                 truncated=draft.truncated,
             )
-            await self._store.publish(result, staged)
+            await self._store.publish(result, None if draft.stored else staged)
         except Error as error:
             _remove(staged)
-            await self._fail(error, run, key, executions)
+            error.usage = error.usage or usage
+            await self._fail(error, run, plan, executions)
             raise
         except BaseException:
             _remove(staged)
             raise
         finally:
             self._running.pop(key, None)
-        if not isinstance(job, ViewJob):
-            seconds = time.time() - run.started
-            self.runs.record(replace(run, seconds=seconds, rows=result.rows))
+        self._record(replace(run, rows=result.rows, bytes=result.size), usage, lineage)
         return result
 
     async def _replaced(self, earlier: Result | None, etag: str, now: float) -> Result | None:
@@ -662,17 +754,26 @@ class Engine:
         ended = replace(earlier, before=None, expires=min(earlier.expires, now))
         return ended if ended.etag != etag and await self._held(ended) else None
 
-    async def _fail(self, error: Error, run: Run, key: str, executions: int) -> None:
+    async def _fail(self, error: Error, run: Run, plan: Plan, executions: int) -> None:
         error.udf, error.run = run.udf or None, run.id
         now = time.time()
         problem = error.problem() | {"traceback": error.traceback}
         # Some depend on who asked, and say nothing of the call.
         passing = isinstance(error, RunCancelled | FanoutLimit)
         if isinstance(error, RunError | InvalidParameters) and not passing:
-            failure = Failure(key, problem, now, now + FAILURE_S, executions)
+            failure = Failure(plan.key, problem, now, now + FAILURE_S, executions)
             await self._store.remember(failure)
-        if not isinstance(error, ServerBusy):
-            self.runs.record(replace(run, seconds=now - run.started, problem=problem))
+        # What was too busy may have been one that it called.
+        if error.usage or not isinstance(error, ServerBusy):
+            self._record(replace(run, problem=problem), error.usage, plan.lineage)
+
+    def _record(self, run: Run, usage: Usage | None, lineage: Lineage) -> None:
+        """Keep how a run went, and add what it has cost to what its request has."""
+        run = replace(run, seconds=time.time() - run.started)
+        if usage is not None:
+            run = run.took(usage)
+        self.runs.record(run)
+        lineage.tally.add(run)
 
 
 @contextlib.contextmanager

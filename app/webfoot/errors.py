@@ -1,6 +1,8 @@
 """Every error that Webfoot raises, and its one shape on the wire (RFC 9457).
 
 Error                        the base; `except webfoot.Error` catches every one
+├── Unauthorized        401  nobody has said who asks, or not so that it can be believed
+├── Forbidden           403  who asks may not do that
 ├── UdfNotFound         404  no UDF of that name
 ├── UnsupportedFormat   404  no such extension
 ├── JobNotFound         404  no job of that id
@@ -8,6 +10,7 @@ Error                        the base; `except webfoot.Error` catches every one
 ├── Conflict            409  the idempotency key is another job's
 ├── InvalidParameters   422  the parameters, not the UDF, are at fault; nothing ran
 ├── QueryRefused        403  the SQL asks for what SQL may not have here; nothing ran
+├── TooManyRequests     429  who asks may not ask for more right now
 ├── ServerBusy          503  the queue is full; nothing ran
 ├── StillRunning        503  the run takes longer than a spreadsheet waits; it goes on
 ├── StorageFull         507  the store's disk is full
@@ -43,6 +46,8 @@ from webfoot.quantities import shorten
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from webfoot.results import Usage
+
 # Of an input, so much is told in a message.
 _MOST_TOLD = 1000
 
@@ -55,6 +60,9 @@ class Error(Exception):
         udf: The UDF that was called.
         run: The run in which it happened.
         traceback: The author's own frames; shown in debug mode only.
+
+    Attributes:
+        usage: What the run took that failed with it; None if nothing ran, or nobody measured.
     """
 
     status: ClassVar[int] = 500
@@ -82,6 +90,7 @@ class Error(Exception):
         self.udf = udf
         self.run = run
         self.traceback = traceback
+        self.usage: Usage | None = None
 
     def problem(self) -> dict[str, Any]:
         """The error as a problem document, without the traceback."""
@@ -105,6 +114,34 @@ class Error(Exception):
         error.udf, error.run = problem.get("udf"), problem.get("run")
         error.traceback = problem.get("traceback")
         return error
+
+
+class Unauthorized(Error):
+    """Nobody has said who asks, or not in a way that can be believed."""
+
+    status, code, title = 401, "unauthorized", "A key is needed"
+
+
+class Forbidden(Error):
+    """Who asks is known, and may not do that."""
+
+    status, code, title = 403, "forbidden", "That is not allowed"
+
+
+class TooManyRequests(Error):
+    """Who asks may not ask for more right now.
+
+    Args:
+        detail: What the limit is.
+        retry_after_s: When to try again, in seconds.
+    """
+
+    status, code, title = 429, "too-many-requests", "Too many requests"
+    fields = ("retry_after_s",)
+
+    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class UdfNotFound(Error):

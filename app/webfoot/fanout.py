@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from pathlib import Path
 
+    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
 
 # How many calls of one fan-out are under way if they only wait.
@@ -56,12 +57,13 @@ class Inputs:
     partial: bool
 
 
-def make_fanout(udf: Udf, inputs: Inputs, most: int) -> Fanout:
+def make_fanout(udf: Udf, inputs: Inputs, audience: Principal, most: int) -> Fanout:
     """The fan-out that many inputs make.
 
     Args:
         udf: The UDF.
         inputs: The inputs.
+        audience: For whom it is.
         most: How many there may be.
 
     Raises:
@@ -75,7 +77,7 @@ def make_fanout(udf: Udf, inputs: Inputs, most: int) -> Fanout:
             f"{inputs.count} inputs are more than one request may have, which is {most}; send them"
             " in parts"
         )
-    read = [_read(udf, arguments) for arguments in inputs.arguments]
+    read = [_read(udf, arguments, audience) for arguments in inputs.arguments]
     wrong = [(index, item.error) for index, item in enumerate(read) if isinstance(item, Refused)]
     if wrong and not inputs.partial:
         index, first = wrong[0]
@@ -85,12 +87,13 @@ def make_fanout(udf: Udf, inputs: Inputs, most: int) -> Fanout:
         error = InvalidParameters(f"input {index}: {first.detail}{more}", errors=faults)
         error.udf = udf.name
         raise error
-    return Fanout(udf.name, udf.version, tuple(read), tuple(inputs.names), inputs.partial)
+    asked = tuple(read), tuple(inputs.names), inputs.partial
+    return Fanout(udf.name, udf.version, *asked, audience)
 
 
-def _read(udf: Udf, arguments: Callable[[], str]) -> Call | Refused:
+def _read(udf: Udf, arguments: Callable[[], str], audience: Principal) -> Call | Refused:
     try:
-        return Call(udf.name, udf.version, arguments())
+        return Call(udf.name, udf.version, arguments(), audience)
     except InvalidParameters as error:
         return Refused(error)
 
@@ -207,6 +210,14 @@ class Circles:
                 del waits[key]
             if not waits:
                 self._waits.pop(waiter, None)
+
+    @contextlib.contextmanager
+    def known(self, path: Sequence[str]) -> Iterator[None]:
+        """Note that each call of `path` waits for the next, in another process."""
+        with contextlib.ExitStack() as stack:
+            for waiter, key in itertools.pairwise(path):
+                stack.enter_context(self.waiting(waiter, key, ""))
+            yield
 
     def _reached(self, key: str) -> set[str]:
         reached: set[str] = set()

@@ -16,6 +16,7 @@ import anyio
 import httpx
 from anyio.from_thread import start_blocking_portal
 
+from webfoot.access.opening import open_access
 from webfoot.client.connection import Connection
 from webfoot.client.fanout import Fanout
 from webfoot.errors import UdfNotFound
@@ -62,7 +63,7 @@ class Host:
             hold=math.inf,
             redirect=sys.maxsize,
         )
-        self._app = create_app(settings, resume_jobs=False)
+        self._app = create_app(settings, open_access(), resume_jobs=False)
         with contextlib.ExitStack() as opened:
             self._portal = opened.enter_context(start_blocking_portal())
             lifespan = self._app.router.lifespan_context(self._app)

@@ -19,6 +19,7 @@ from webfoot.definition import ATTRIBUTE, Udf, definition_of
 from webfoot.errors import UdfNotFound, UdfUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from webfoot.sources import Code
@@ -78,6 +79,16 @@ class Registry(Mapping[str, Udf]):
         near = difflib.get_close_matches(name, self.udfs, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "`webfoot list` or GET /udfs lists them"
         raise UdfNotFound(f"there is no UDF {name!r}; {hint}", udf=name)
+
+    def only(self, seen: Callable[[str], bool]) -> Registry:
+        """The registry as somebody sees it who may know of some names only."""
+        problems = [
+            replace(problem, names=names)
+            for problem in self.problems
+            if (names := tuple(name for name in problem.names if seen(name)))
+        ]
+        udfs = {name: udf for name, udf in self.udfs.items() if seen(name)}
+        return Registry(self.code, udfs, tuple(problems))
 
 
 def load(code: Code) -> Registry:

@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from webfoot.access.principal import EVERYBODY, Principal
+
 if TYPE_CHECKING:
     from webfoot.errors import InvalidParameters
 
@@ -21,6 +23,23 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a run took.
+
+    Args:
+        seconds: How long it ran, without the time that it waited for its turn.
+        cpu_s: Processor time, in seconds: its process' and its children's, or only its thread's if
+            the process is not its own. None if that could not be told.
+        memory_bytes: The most memory that its process had at a time, or, if others ran there, too,
+            has ever had; on Lambda, the function's. None if that could not be told.
+    """
+
+    seconds: float = 0.0
+    cpu_s: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Draft:
     """A file that a run has written and nobody has published yet.
 
@@ -29,8 +48,9 @@ class Draft:
         size: Its length in bytes.
         rows: Rows in it.
         columns: Its schema.
-        seconds: How long the run took.
+        usage: What the run took.
         failed: How many inputs of a fan-out failed.
+        stored: Whether the store has its bytes already, because another machine wrote them.
         truncated: Whether a query had more rows than were asked for.
     """
 
@@ -38,8 +58,9 @@ class Draft:
     size: int
     rows: int
     columns: tuple[Column, ...]
-    seconds: float = 0.0
+    usage: Usage = Usage()
     failed: int = 0
+    stored: bool = False
     truncated: bool = False
 
 
@@ -136,15 +157,19 @@ class Call:
         udf: The UDF's name.
         version: The hash of its code.
         arguments: Canonical JSON: defaults filled in, typed, names sorted.
+        audience: For whom its result is: all of a tenant; or one principal, if the UDF is told who
+            asks. Nobody else is to learn that there is one.
     """
 
     udf: str
     version: str
     arguments: str
+    audience: Principal = EVERYBODY
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", digest("call", self.udf, self.version, self.arguments))
+        told = self.udf, self.version, self.arguments, *_apart(self.audience)
+        object.__setattr__(self, "key", digest("call", *told))
 
 
 @dataclass(frozen=True)
@@ -173,6 +198,7 @@ class Fanout:
         inputs: The calls, in the order of the table; and inputs that make none.
         names: The parameters that are told beside the rows.
         partial: Whether inputs that fail are told in the table, and do not fail the whole.
+        audience: For whom it is; see `Call`.
     """
 
     udf: str
@@ -180,13 +206,14 @@ class Fanout:
     inputs: tuple[Call | Refused, ...]
     names: tuple[str, ...]
     partial: bool = False
+    audience: Principal = EVERYBODY
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
         keys = [item.key for item in self.inputs]
         partial = "partial" if self.partial else ""
-        key = digest("fan-out", self.udf, self.version, partial, repr(self.names), *keys)
-        object.__setattr__(self, "key", key)
+        told = self.udf, self.version, partial, repr(self.names), *_apart(self.audience), *keys
+        object.__setattr__(self, "key", digest("fan-out", *told))
 
     @property
     def calls(self) -> list[Call]:
@@ -226,6 +253,7 @@ class Query:
             too many are then an error.
         reach: What it may name.
         version: The hash of what else its rows depend on: the code, and where the lake is.
+        audience: For whom it is; see `Call`.
     """
 
     sql: str
@@ -233,6 +261,7 @@ class Query:
     limit: int | None
     reach: Reach
     version: str
+    audience: Principal = EVERYBODY
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -240,11 +269,17 @@ class Query:
             "all" if names is None else json.dumps(sorted(names))
             for names in (self.reach.udfs, self.reach.datasets)
         ]
-        told = (self.sql, self.parameters, str(self.limit), *named, self.version)
+        told = self.sql, self.parameters, str(self.limit), *named, self.version
+        told += _apart(self.audience)
         object.__setattr__(self, "key", digest("query", *told))
 
 
 Question = Call | Fanout
+
+
+def _apart(audience: Principal) -> tuple[str, ...]:
+    """What keeps the keys of an audience's results apart from those of all others."""
+    return () if audience == EVERYBODY else (audience.text(),)
 
 
 def is_whole(question: Question) -> bool:

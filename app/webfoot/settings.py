@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PREFIX = "WEBFOOT_"
+# Of those who ask servers: no setting of one.
+TOKEN_VARIABLE = "WEBFOOT_TOKEN"  # noqa: S105  # a name
+# How a setting begins that only says where its value is kept.
+IN_SECRETS = "secret:"
+LEAST_SECRET = 32
+# Of JSON Web Tokens; nobody who checks a token could make one.
+_ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _EVERYBODY = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1"))
@@ -79,8 +89,10 @@ class S3Access:
     encryption: S3Encryption = S3Encryption()
 
 
-def _setting(default: Any, read: Callable[[str], Any], help_text: str) -> Any:
-    return field(default=default, metadata={"read": read, "help": help_text})
+def _setting(
+    default: Any, read: Callable[[str], Any], help_text: str, *, shown: bool = True
+) -> Any:
+    return field(default=default, repr=shown, metadata={"read": read, "help": help_text})
 
 
 def _read_bool(text: str) -> bool:
@@ -89,6 +101,12 @@ def _read_bool(text: str) -> bool:
     if text.lower() in ("0", "false", "no", "off"):
         return False
     raise ValueError(f"write true or false, got {text!r}")
+
+
+def _read_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"write a whole number, 0 or more, got {text!r}")
+    return int(text)
 
 
 def _read_count(text: str) -> int:
@@ -112,6 +130,12 @@ def _read_base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _read_address(text: str) -> str:
+    """An address that is compared as it is written, with a slash at its end or without."""
+    _read_base_url(text)
+    return text
+
+
 def _read_networks(text: str) -> tuple[Network, ...]:
     if text.strip() == "*":
         return _EVERYBODY
@@ -121,6 +145,26 @@ def _read_networks(text: str) -> tuple[Network, ...]:
         raise ValueError(
             f"write addresses like '10.0.0.0/8, ::1', or '*', got {text!r} ({error})"
         ) from error
+
+
+def _read_share_secret(text: str) -> str:
+    if len(text) < LEAST_SECRET and not text.startswith(IN_SECRETS):
+        raise ValueError(
+            f"write {LEAST_SECRET} letters or more that nobody can guess (`openssl rand -hex 32`"
+            f" makes them), or '{IN_SECRETS}NAME', got {len(text)}"
+        )
+    return text
+
+
+def _read_algorithms(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(","))
+    for name in names:
+        if name not in _ALGORITHMS:
+            raise ValueError(
+                f"choose from {', '.join(_ALGORITHMS)}, which sign with a key of their own, got"
+                f" {name!r}"
+            )
+    return names
 
 
 def _read_secret_places(text: str) -> tuple[str, ...]:
@@ -208,6 +252,11 @@ class Settings:
         100_000, _read_count, "How many calls one request may lead to, through all that it calls."
     )
     depth: int = _setting(16, _read_count, "How deep UDFs may call UDFs.")
+    invocations: int = _setting(
+        50,
+        _read_number,
+        "On Lambda: in how many other instances at once what a UDF calls may run; 0 for none.",
+    )
     timeout: float = _setting(
         120.0, quantities.timeout, "How long a run may take, unless its UDF says otherwise."
     )
@@ -215,6 +264,11 @@ class Settings:
         25.0,
         quantities.timeout,
         "How long a request waits for a run before it is sent on, to wait for it as a job.",
+    )
+    drain: float = _setting(
+        5.0,
+        quantities.seconds,
+        "How long the server answers after SIGTERM, while `/readyz` says that it is not ready.",
     )
     job_timeout: float = _setting(
         3600.0,
@@ -264,6 +318,48 @@ class Settings:
         _read_bool,
         "Whether DuckDB is told errors inside a Parquet file, where it shows them.",
     )
+    open: bool = _setting(
+        False,
+        _read_bool,
+        "Whether others than this machine are let in while nobody has been given a key.",
+    )
+    access: Path | None = _setting(  # noqa: RUF009  # it is a field
+        None,
+        lambda text: Path(text).absolute(),
+        "The folder of keys and share links; `access` in the store, if that is a folder.",
+    )
+    keys: str = _setting(
+        "",
+        str,
+        "Keys without such a folder: what `webfoot keys export` prints, or `secret:NAME`.",
+        shown=False,
+    )
+    share_secret: str = _setting(
+        "",
+        _read_share_secret,
+        "What signs share links without such a folder, 32 letters or more, or `secret:NAME`.",
+        shown=False,
+    )
+    roles: Path | None = _setting(  # noqa: RUF009  # it is a field
+        None, Path, "A TOML file of roles, and of limits of UDFs."
+    )
+    requests: int = _setting(
+        1_000, _read_count, "How many requests are answered at once before the answer is 503."
+    )
+    jwt_issuer: str = _setting(
+        "", _read_address, "Whose JSON Web Tokens are accepted, such as `https://login.host`."
+    )
+    jwt_audience: str = _setting("", str, "For whom tokens must be: this server's name there.")
+    jwt_keys: str = _setting(
+        "", _read_address, "Where the issuer's keys are, if not where its configuration says."
+    )
+    jwt_algorithms: tuple[str, ...] = _setting(
+        ("RS256", "ES256"), _read_algorithms, "How tokens may be signed."
+    )
+    jwt_roles: str = _setting("roles", str, "The claim of a token that lists roles.")
+    jwt_tenant: str = _setting(
+        "", str, "The claim that names the tenant, which tokens must then have."
+    )
     # What `webfoot.cursor()` and the like need to know, in UDFs and outside of servers.
     temp: Path = _setting(  # noqa: RUF009  # it is a field
         Path(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # each process has its own below it
@@ -285,6 +381,13 @@ class Settings:
     )
 
     @property
+    def access_folder(self) -> Path | None:
+        """Where keys are; None if no folder is for them."""
+        if self.access is None and isinstance(self.store, Path):
+            return self.store.absolute() / "access"
+        return self.access
+
+    @property
     def s3(self) -> S3Access:
         """How the bucket is reached."""
         told = self.s3_endpoint, self.s3_region, self.s3_url_style, self.s3_encryption
@@ -302,7 +405,7 @@ class Settings:
         values: dict[str, Any] = {}
         known = {PREFIX + item.name.upper(): item for item in fields(cls)}
         for variable, text in environment.items():
-            if not variable.startswith(PREFIX) or not text:
+            if not variable.startswith(PREFIX) or not text or variable == TOKEN_VARIABLE:
                 continue
             if variable not in known:
                 raise SettingsError(f"{variable} is no setting; known: {', '.join(known)}")

@@ -39,6 +39,7 @@ _SHEET_MOMENTS = {
     "TIME": "hh:mm:ss",
 }
 _FIRST_ROW = 2
+_IF_ASKED = "If the server asks for one."
 _MOST_ALTERNATIVES = 3
 
 
@@ -171,11 +172,10 @@ def _duckdb(call: _Call) -> Iterator[Snippet]:
     scope = literals.sql_text(f"{call.base_url}/")
     yield Snippet(
         "duckdb-secret",
-        "DuckDB, with a token",
+        "DuckDB, with a key",
         "sql",
-        f"CREATE SECRET webfoot (TYPE http, BEARER_TOKEN 'your token', SCOPE {scope});\n"
-        f"FROM {url};",
-        "If the server asks for one. SCOPE keeps it from all other servers.",
+        f"CREATE SECRET webfoot (TYPE http, BEARER_TOKEN 'your key', SCOPE {scope});\nFROM {url};",
+        f"{_IF_ASKED} SCOPE keeps it from all other servers.",
     )
     yield Snippet(
         "duckdb-shell",
@@ -214,6 +214,8 @@ def _python(call: _Call) -> Iterator[Snippet]:
     values = "".join(f", {key}={_python_value(value)}" for key, value in call.values.items())
     run = f"table = client.run({name}{values}).df()"
     yield Snippet("python", "Python", "python", f"{client}{run}", "Or .pl(), .arrow(), .sql(…).")
+    known = client.replace(")\n", ", token='your key')\n")
+    yield Snippet("python-key", "Python, with a key", "python", f"{known}{run}", _IF_ASKED)
     several = _several(call)
     if several is not None:
         inputs = [{**call.values, several[0]: value} for value in several[1]]
@@ -258,7 +260,10 @@ def _spreadsheets(call: _Call) -> Iterator[Snippet]:
         for row, name in enumerate(call.udf.parameters, _FIRST_ROW)
     )
     note = f"{cells}; an empty cell means the default. " if cells else ""
-    reachable = "Google must be able to reach this server; it asks again every hour."
+    reachable = (
+        "Google must be able to reach this server; it asks again every hour. If the server asks for"
+        " a key, put a share link in the place of the address."
+    )
     yield Snippet(
         "sheets",
         "Google Sheets",
@@ -349,6 +354,9 @@ def _cell(parameter: Parameter, cell: str, separator: str) -> str:
 def _others(call: _Call) -> Iterator[Snippet]:
     url = literals.shell(call.url("csv"))
     yield Snippet("curl", "curl", "shell", f"curl --location --fail-with-body {url}")
+    header = "--header 'Authorization: Bearer your key'"
+    shown = f"curl --location --fail-with-body {header} {url}"
+    yield Snippet("curl-key", "curl, with a key", "shell", shown, _IF_ASKED)
     rows = literals.javascript(call.url("json"))
     yield Snippet(
         "javascript",

@@ -1,7 +1,7 @@
 """Views of a result: another format, or a selection of its rows and columns.
 
 A view is asked for by an extension and by query parameters that begin with `_`. Its own key holds
-the result's ETag, so that it is derived once and stored like any other result.
+the result's key and ETag, so that it is derived once and stored like any other result.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class View:
 
     def key(self, result: Result) -> str:
         """The key of this view of `result`."""
-        return digest("view", _FORMATS_VERSION, result.etag, repr(astuple(self)))
+        # Both: equal bytes may be those of somebody who is not to know.
+        return digest("view", _FORMATS_VERSION, result.key, result.etag, repr(astuple(self)))
 
     def check(self, columns: Sequence[Column]) -> None:
         """Refuse columns that the result does not have.

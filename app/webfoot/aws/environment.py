@@ -36,9 +36,10 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         "store": temp / "webfoot",
         "store_size": int(shutil.disk_usage(temp).free * _SHARE_OF_DISK),
         "runner": "inline",
-        # Another instance would not know the job that a request is sent on to.
-        "hold": math.inf,
     }
+    if not environment.get(f"{PREFIX}STORE", "").startswith("s3:"):
+        # Another instance would not know the job that a request is sent on to.
+        defaults["hold"] = math.inf
     given = {name: value for name, value in defaults.items() if not _is_set(name, environment)}
     return Settings.from_environment(environment, **given)
 

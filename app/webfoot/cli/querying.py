@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 from rich.console import Console
 
+from webfoot.access.opening import open_access
 from webfoot.cli.display import count, show_problems, show_rows
 from webfoot.cli.options import FOLDER_OPTION, RUNNER, STORE, settings_of, with_folder
 from webfoot.cli.output import beside, check_target, extension_of
@@ -24,6 +25,7 @@ from webfoot.cli.serving import listen
 from webfoot.errors import Error, QueryFailed
 from webfoot.quantities import write_seconds
 from webfoot.querying.attached import FORMATS, Catalog, Rows
+from webfoot.settings import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,10 +47,12 @@ class _Source:
 
     Args:
         base_url: The server's address.
+        token: What it is shown; None for nothing.
         runs: The records of its runs, if it is in this process.
     """
 
     base_url: str
+    token: str | None = None
     runs: Runs | None = None
 
 
@@ -73,6 +77,7 @@ class _Wanted:
 @click.argument("sql")
 @FOLDER_OPTION
 @click.option("--url", help="A server whose UDFs to ask, instead of a folder's.")
+@click.option("--token", envvar=TOKEN_VARIABLE, help="A key that this server is shown.")
 @click.option("--format", "extension", type=click.Choice(_FORMATS), help="Print as this.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @click.option("--limit", type=click.IntRange(0), help="At most this many rows.")
@@ -81,6 +86,7 @@ class _Wanted:
 def query(
     sql: str,
     url: str | None,
+    token: str | None,
     extension: str | None,
     output: Path | None,
     limit: int | None,
@@ -92,14 +98,16 @@ def query(
     check_target(output, extension, is_text=extension != "parquet")
     text = sys.stdin.read() if sql == "-" else sql
     wanted = _Wanted(text, extension, output, limit)
-    with _source(url, options) as source:
+    with _source(url, token, options) as source:
         try:
             _ask(source, wanted)
         except QueryFailed as failure:
             raise _explain(failure, source) from failure
 
 
-def _source(url: str | None, options: Mapping[str, Any]) -> AbstractContextManager[_Source]:
+def _source(
+    url: str | None, token: str | None, options: Mapping[str, Any]
+) -> AbstractContextManager[_Source]:
     if url is None:
         return _serving(with_folder(settings_of(**options)))
     if options["folder"] is not None:
@@ -107,7 +115,7 @@ def _source(url: str | None, options: Mapping[str, Any]) -> AbstractContextManag
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise click.UsageError(f"--url is written like https://host/prefix, got {url!r}")
-    return contextlib.nullcontext(_Source(url.rstrip("/")))
+    return contextlib.nullcontext(_Source(url.rstrip("/"), token))
 
 
 @contextlib.contextmanager
@@ -121,7 +129,7 @@ def _serving(settings: Settings) -> Iterator[_Source]:
     logging.getLogger("webfoot").addHandler(logging.NullHandler())
     with contextlib.closing(listen(_HOST, 0)) as listening:
         own = replace(settings, base_url="", duckdb_errors=True, reload=False)
-        app = create_app(own, resume_jobs=False)
+        app = create_app(own, open_access(), resume_jobs=False)
         show_problems(app.engine.registry)
         server = uvicorn.Server(
             uvicorn.Config(app, log_config=None, log_level="critical", timeout_graceful_shutdown=0)
@@ -131,7 +139,8 @@ def _serving(settings: Settings) -> Iterator[_Source]:
         try:
             while thread.is_alive() and not server.started:
                 time.sleep(_LOOK_AGAIN_S)
-            yield _Source(f"http://{_HOST}:{listening.getsockname()[1]}", app.engine.runs)
+            address = f"http://{_HOST}:{listening.getsockname()[1]}"
+            yield _Source(address, runs=app.engine.runs)
         finally:
             server.should_exit = True
             thread.join()
@@ -144,7 +153,7 @@ def _ask(source: _Source, wanted: _Wanted) -> None:
     waits = console.is_terminal
     # Over when the rows are there: what turns must not be in the way of what is printed.
     with console.status("the UDFs run…") if waits else contextlib.nullcontext():
-        answer = _answer(source.base_url, wanted)
+        answer = _answer(source, wanted)
     seconds = time.monotonic() - began
     if isinstance(answer, Rows):
         _show(answer, wanted)
@@ -162,9 +171,9 @@ def _ask(source: _Source, wanted: _Wanted) -> None:
         )
 
 
-def _answer(base_url: str, wanted: _Wanted) -> Rows | int:
+def _answer(source: _Source, wanted: _Wanted) -> Rows | int:
     """The rows to show, or the number of those that were written."""
-    with Catalog(base_url) as catalog:
+    with Catalog(source.base_url, source.token) as catalog:
         if wanted.extension == "table":
             most = _ROWS_SHOWN if wanted.limit is None else wanted.limit
             return catalog.rows(wanted.sql, most)

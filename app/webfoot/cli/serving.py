@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import ipaddress
+import logging
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from webfoot.access.credentials import masked
+from webfoot.access.opening import access_of
 from webfoot.cli.display import count, show_problems
 from webfoot.cli.options import FOLDER, RUNNER, STORE, settings_of, with_folder
+
+if TYPE_CHECKING:
+    from webfoot.access.opening import Access
+    from webfoot.settings import Settings
 
 # A UDF that runs goes on this long after Ctrl-C: its reader may yet get the answer.
 _STOPPING_S = 3
@@ -35,25 +43,40 @@ _OBJECTS_A_COLLECTION = 20_000
 @click.option("--memory", help="How much memory a run may use.  [default: 2GB]")
 @click.option("--cache", help="How long a result is fresh.  [default: 10m]")
 @click.option("--store-size", help="How large the store may grow.  [default: 10GB]")
+@click.option("--drain", help="How long to answer after SIGTERM, unready.  [default: 5s]")
 @click.option("--base-url", help="The server's address as its clients write it.")
 @click.option("--trusted-proxies", help="Whose X-Forwarded- headers count.  [default: loopback]")
+@click.option("--open/--no-open", default=None, help="Without keys, let in others, too.")
+@click.option("--access", help="The folder of keys and links.  [default: `access` in the store]")
+@click.option("--roles", help="A TOML file of roles, and of limits of UDFs.")
+@click.option("--requests", help="How many requests are answered at once.  [default: 1,000]")
 @click.option("--access-log/--no-access-log", default=True, help="A line per request.")
 def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
     """Serve the UDFs of FOLDER (default: udfs) by URL."""
     import uvicorn  # noqa: PLC0415  # 70 ms that the other commands do not need
     from uvicorn.config import LOGGING_CONFIG  # noqa: PLC0415  # likewise
 
+    from webfoot.cli.connections import BoundedProtocol  # noqa: PLC0415  # likewise
+    from webfoot.cli.draining import DrainingServer  # noqa: PLC0415  # likewise
     from webfoot.server import create_app  # noqa: PLC0415  # likewise: FastAPI
 
     if options["reload"] and options["debug"] is None:
         options["debug"] = True
     settings = with_folder(settings_of(**options))
     with contextlib.closing(listen(host, port)) as listening:
-        app = create_app(settings)
+        access = access_of(settings)
+        _refuse_open(listening, access, settings)
+        app = create_app(settings, access)
         registry = app.engine.registry
         address = _address(host, listening.getsockname()[1])
         click.echo(
             f"Webfoot serves {count(len(registry), 'UDF')} of {settings.folder}/ on {address}"
+        )
+        click.echo(
+            "It asks everybody for a key (webfoot keys list)."
+            if access.guard.asks()
+            else "It is open: who reaches it may call everything, until you make a key"
+            " (webfoot keys create)."
         )
         show_problems(registry)
         for udf in list(registry.values())[:1]:
@@ -61,7 +84,9 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         loggers = {**LOGGING_CONFIG["loggers"], "webfoot": LOGGING_CONFIG["loggers"]["uvicorn"]}
         config = uvicorn.Config(
             app,
-            log_config={**LOGGING_CONFIG, "loggers": loggers},
+            log_config={**LOGGING_CONFIG, "loggers": loggers, **_masked(LOGGING_CONFIG)},
+            http=BoundedProtocol,
+            ws="none",
             # DuckDB and proxies keep connections; five seconds would close them between queries.
             timeout_keep_alive=75,
             # Who may say what a client asked for, and what of it, is ours to decide.
@@ -76,7 +101,45 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         gc.freeze()
         gc.set_threshold(_OBJECTS_A_COLLECTION)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
+            # Whoever is held is answered, or sent on, within that time.
+            finish_s = settings.hold + _STOPPING_S
+            server = DrainingServer(config, app.health.drain, settings.drain, finish_s)
+            server.run(sockets=[listening])
+
+
+class _Masked(logging.Filter):
+    """Lets no key, and no token of a share link, into a log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask a record, and let it through."""
+        record.msg = masked(str(record.msg))
+        if isinstance(record.args, tuple):
+            record.args = tuple(masked(a) if isinstance(a, str) else a for a in record.args)
+        return True
+
+
+def _masked(config: dict[str, Any]) -> dict[str, Any]:
+    """The handlers of uvicorn's logs, with that filter."""
+    handlers = {
+        name: {**handler, "filters": ["masked"]} for name, handler in config["handlers"].items()
+    }
+    return {"filters": {"masked": {"()": _Masked}}, "handlers": handlers}
+
+
+def _refuse_open(listening: socket.socket, access: Access, settings: Settings) -> None:
+    """Refuse to let in whoever reaches this machine, unless told to.
+
+    Raises:
+        click.UsageError: If that would be so.
+    """
+    host = listening.getsockname()[0]
+    if settings.open or ipaddress.ip_address(host).is_loopback or access.guard.asks():
+        return
+    raise click.UsageError(
+        f"on {host} others than this machine could call everything, as nobody has a key; make one"
+        " (webfoot keys create --role analyst), or say --open (WEBFOOT_OPEN=true) if all of them"
+        " may"
+    )
 
 
 def _address(host: str, port: int) -> str:

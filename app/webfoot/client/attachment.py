@@ -30,9 +30,10 @@ def attach(con: duckdb.DuckDBPyConnection, url: str, name: str, token: str | Non
     if loaded != (True,):
         load_httpfs(con)
     if token is not None:
+        # With its slash: the scope is compared letter by letter, and `host` begins `host.evil`.
         con.execute(
             f"CREATE OR REPLACE TEMPORARY SECRET {sql_name(f'webfoot_{name}')}"
-            f" (TYPE http, BEARER_TOKEN {sql_text(token)}, SCOPE {sql_text(url)})"
+            f" (TYPE http, BEARER_TOKEN {sql_text(token)}, SCOPE {sql_text(f'{url}/')})"
         )
     con.execute(f"DETACH DATABASE IF EXISTS {sql_name(name)}")
     con.execute(f"ATTACH {sql_text(f'{url}/catalog.duckdb')} AS {sql_name(name)} (READ_ONLY)")

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+SMALLEST_BLOCK = 16_384
+
 
 def query_tables(query: str, tables: Mapping[str, object]) -> object:
     """Ask a DuckDB of its own about tables in memory.
@@ -37,19 +39,22 @@ def query_tables(query: str, tables: Mapping[str, object]) -> object:
         return relation.to_arrow_table()
 
 
-def write_database(path: Path, script: str, storage_version: str) -> None:
+def write_database(
+    path: Path, script: str, storage_version: str, block_bytes: int = SMALLEST_BLOCK
+) -> None:
     """Write a DuckDB file, as small as it can be.
 
     Args:
         path: The file; it must not exist.
         script: The SQL that fills it.
         storage_version: The oldest DuckDB that shall read it, such as `v1.4.0`.
+        block_bytes: The size of its blocks: a catalog of a few UDFs is 45 kB in the smallest, and
+            half a megabyte in DuckDB's own.
     """
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
-        # Small blocks: a catalog of a few UDFs is 45 kB and not half a megabyte.
         connection.execute(
             f"ATTACH {sql_text(str(path))} AS written"
-            f" (STORAGE_VERSION {sql_text(storage_version)}, BLOCK_SIZE 16384)"
+            f" (STORAGE_VERSION {sql_text(storage_version)}, BLOCK_SIZE {block_bytes})"
         )
         connection.execute(f"USE written; BEGIN; {script} COMMIT; USE memory")
         # All of it in the one file: what a log beside it holds would not be served.

@@ -18,6 +18,8 @@ from pydantic_core import from_json
 
 from webfoot.errors import InvalidParameters
 
+# What Webfoot itself gives a function: a DuckDB, a folder, who asks.
+Injected = Literal["connection", "folder", "principal"]
 # What is wrong with more parameters than this helps nobody, and would be a long answer.
 _MOST_TOLD = 100
 
@@ -57,7 +59,12 @@ class Parameters(Mapping[str, Parameter]):
 
     by_name: Mapping[str, Parameter]
     model: type[BaseModel]
-    injected: Mapping[str, Literal["connection", "folder"]] = field(default_factory=dict)
+    injected: Mapping[str, Injected] = field(default_factory=dict)
+
+    @property
+    def personal(self) -> bool:
+        """Whether the function is told who asks, so that others have other results."""
+        return "principal" in self.injected.values()
 
     def __getitem__(self, name: str) -> Parameter:
         return self.by_name[name]

@@ -8,7 +8,7 @@ import re
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -22,8 +22,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import SchemaError
 
+from webfoot.access.principal import Principal
 from webfoot.errors import DefinitionError
-from webfoot.parameters.arguments import Parameter, Parameters, write_canonical
+from webfoot.parameters.arguments import Injected, Parameter, Parameters, write_canonical
 from webfoot.parameters.types import is_union, name_of, shape_of, strict
 
 if typing.TYPE_CHECKING:
@@ -40,7 +41,7 @@ def read_signature(function: Callable[..., Any], help_texts: Mapping[str, str]) 
     Raises:
         DefinitionError: If a call could not give a parameter by name and type; it names the cure.
     """
-    injected: dict[str, Literal["connection", "folder"]] = {}
+    injected: dict[str, Injected] = {}
     fields: dict[str, Any] = {}
     drafts: list[tuple[inspect.Parameter, Any]] = []
     for parameter in inspect.signature(function).parameters.values():
@@ -124,7 +125,7 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
         ) from error
 
 
-def _injection(annotation: Any) -> Literal["connection", "folder"] | None:
+def _injection(annotation: Any) -> Injected | None:
     members = [item for item in get_args(annotation) if item is not type(None)]
     if get_origin(annotation) is Annotated or (is_union(annotation) and len(members) == 1):
         return _injection(members[0])
@@ -134,7 +135,7 @@ def _injection(annotation: Any) -> Literal["connection", "folder"] | None:
         return "connection"
     if isinstance(annotation, type) and issubclass(annotation, Path):
         return "folder"
-    return None
+    return "principal" if annotation is Principal else None
 
 
 def _names_connection(annotation: str) -> bool:

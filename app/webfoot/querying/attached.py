@@ -29,6 +29,8 @@ FORMATS: Mapping[str, str] = {
 _HTTP_TIMEOUT_S = 3_600
 # What DuckDB says around the message of a file that nobody can read; see `unreadable`.
 _TOLD = re.compile(r"column '\n\n  (?P<message>.*?)\n\n' is not an object", re.DOTALL)
+# Likewise, of a database; see `database.unattachable`.
+_REFUSED = re.compile(r"name \"\n\n  (?P<message>.*?)\s*\" already exists", re.DOTALL)
 _RUN = re.compile(r"\n  run (?P<run>\w+), details: .*$", re.DOTALL)
 
 
@@ -52,19 +54,26 @@ class Catalog:
 
     Args:
         base_url: The server's address, without a slash at its end.
+        token: What the server is shown; None for nothing.
 
     Raises:
         QueryFailed: If there is no catalog.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, token: str | None = None) -> None:
         self._connection = duckdb.connect(config={"autoinstall_known_extensions": "false"})
         load_httpfs(self._connection)
         address = f"{base_url}/catalog.duckdb"
+        if token is not None:
+            self._connection.execute(
+                f"CREATE TEMPORARY SECRET (TYPE http, BEARER_TOKEN {sql_text(token)},"
+                f" SCOPE {sql_text(f'{base_url}/')})"
+            )
         try:
             self._connection.execute(f"ATTACH {sql_text(address)} AS {MACROS_SCHEMA}")
         except duckdb.Error as error:
-            said = str(error).splitlines()[0]
+            told = _REFUSED.search(str(error))
+            said = told["message"] if told else str(error).splitlines()[0]
             raise QueryFailed(f"there is no catalog at {address} ({said})") from error
         self._execute(
             f"SET http_timeout = {_HTTP_TIMEOUT_S};"

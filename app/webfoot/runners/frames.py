@@ -11,8 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from webfoot.access.principal import Principal
 from webfoot.datasets import Dataset
-from webfoot.results import Column, Draft, Query, Reach
+from webfoot.errors import Error
+from webfoot.results import Column, Draft, Query, Reach, Usage
 from webfoot.runners import Answered
 from webfoot.runners.jobs import QueryJob, QueryLimits, Source, StitchJob, UdfJob, ViewJob
 from webfoot.views import View
@@ -57,7 +59,8 @@ def write_job(job: Job, target: Path, log: Path) -> dict[str, Any]:
         "shared": False,
     }
     if isinstance(job, UdfJob):
-        return message | {"udf": job.udf.name, "arguments": job.arguments}
+        asked = {"udf": job.udf.name, "arguments": job.arguments}
+        return message | asked | {"asker": job.asker.plain()}
     if isinstance(job, StitchJob):
         sources = [
             [source.arguments, source.path and str(source.path), source.problem]
@@ -80,7 +83,8 @@ def read_job(message: Mapping[str, Any], registry: Registry | None) -> Job:
     limits = float("inf"), message["memory_bytes"]
     if "udf" in message and registry is not None:
         udf = registry.find(message["udf"])
-        return UdfJob(udf, message["arguments"], *limits)
+        asker = Principal.from_plain(message["asker"])
+        return UdfJob(udf, message["arguments"], *limits, asker)
     if "stitch" in message and registry is not None:
         sources = tuple(
             Source(arguments, Path(path) if path else None, problem)
@@ -107,6 +111,7 @@ def _write_query(job: QueryJob) -> dict[str, Any]:
             for names in (query.reach.udfs, query.reach.datasets)
         ],
         "version": query.version,
+        "asker": query.audience.plain(),
         "lifetimes": dict(job.lifetimes),
         "lake": [[dataset.name, dataset.location] for dataset in job.lake],
         "limits": asdict(job.limits),
@@ -116,8 +121,9 @@ def _write_query(job: QueryJob) -> dict[str, Any]:
 def _read_query(message: Mapping[str, Any], registry: Registry) -> QueryJob:
     sql, parameters, limit = message["query"]
     udfs, datasets = (None if names is None else frozenset(names) for names in message["reach"])
+    asker = Principal.from_plain(message["asker"])
     return QueryJob(
-        Query(sql, parameters, limit, Reach(udfs, datasets), message["version"]),
+        Query(sql, parameters, limit, Reach(udfs, datasets), message["version"], asker),
         registry,
         message["lifetimes"],
         tuple(Dataset(*pair) for pair in message["lake"]),
@@ -140,9 +146,25 @@ def read_answered(message: Mapping[str, Any]) -> Answered:
 def write_draft(draft: Draft) -> dict[str, Any]:
     """A draft, for the server."""
     columns = [[column.name, column.type] for column in draft.columns]
-    return {**vars(draft), "columns": columns}
+    return {**vars(draft), "columns": columns, "usage": vars(draft.usage)}
 
 
 def read_draft(message: Mapping[str, Any]) -> Draft:
     """The draft that `write_draft` wrote."""
-    return Draft(**{**message, "columns": tuple(Column(*pair) for pair in message["columns"])})
+    columns = tuple(Column(*pair) for pair in message["columns"])
+    return Draft(**{**message, "columns": columns, "usage": Usage(**message["usage"])})
+
+
+def write_error(error: Error) -> dict[str, Any]:
+    """An error that a job has ended with, for the server."""
+    return {
+        "problem": error.problem() | {"traceback": error.traceback},
+        "usage": None if error.usage is None else vars(error.usage),
+    }
+
+
+def read_error(message: Mapping[str, Any]) -> Error:
+    """The error that `write_error` wrote."""
+    error = Error.from_problem(message["problem"])
+    error.usage = None if message["usage"] is None else Usage(**message["usage"])
+    return error

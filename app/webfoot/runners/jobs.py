@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from webfoot.access.principal import EVERYBODY, Principal
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -34,12 +36,14 @@ class UdfJob:
         arguments: Canonical arguments.
         timeout_s: How long it may take, in seconds.
         memory_bytes: How much memory it may use.
+        asker: Who asks, for UDFs that are told.
     """
 
     udf: Udf
     arguments: str
     timeout_s: float
     memory_bytes: int
+    asker: Principal = EVERYBODY
 
     @property
     def code(self) -> Code:

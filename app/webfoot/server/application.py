@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -15,25 +14,29 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 import webfoot
+from webfoot.access.opening import access_of
 from webfoot.assembly import assemble
 from webfoot.errors import Error
-from webfoot.jobs import Jobs
+from webfoot.jobs.running import Jobs
 from webfoot.server.address import Address
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
+from webfoot.server.gate import Gate
+from webfoot.server.health import Health
 from webfoot.server.holding import Holding
 from webfoot.server.jobs import job_routes
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
-from webfoot.server.requests import is_for_result
+from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
-from webfoot.settings import S3Place, Settings
+from webfoot.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.types import Receive, Scope, Send
 
+    from webfoot.access.opening import Access
     from webfoot.assembly import Parts
 
 _log = logging.getLogger(__name__)
@@ -44,31 +47,35 @@ class Application(FastAPI):
 
     Args:
         parts: The engine and the store that it answers from.
+        jobs: The jobs that are made through it; closed with it.
+        access: Decides who is answered.
         resume_jobs: Whether it goes on, once it runs, with the jobs of servers that died.
     """
 
-    def __init__(self, parts: Parts, *, resume_jobs: bool) -> None:
+    def __init__(self, parts: Parts, jobs: Jobs, access: Access, *, resume_jobs: bool) -> None:
         settings = parts.settings
-        jobs = Jobs(parts.records / "jobs", parts.engine, settings)
-        # Behind one address there may be others, who share the bucket, and do not know the job.
-        hold_s = math.inf if isinstance(settings.store, S3Place) else settings.hold
-        holding = Holding(jobs, parts.store, hold_s)
+        holding = Holding(jobs, parts.store, settings.hold)
         super().__init__(
             title="Webfoot",
             version=webfoot.__version__,
-            lifespan=lambda _: _running(parts, jobs, resume_jobs=resume_jobs),
+            lifespan=lambda _: _running(parts, access, jobs, resume_jobs=resume_jobs),
             openapi_url=None,
             docs_url=None,
             redoc_url=None,
         )
         self.engine = parts.engine
+        self.health = Health(parts.engine)
+        self.access = access
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
-        self._data = DataEndpoint(parts.engine, parts.store, holding, settings)
+        results = DataEndpoint(parts.engine, parts.store, holding, settings)
+        self._gate = Gate(access, parts.engine, settings, results, super().__call__)
         self.router.routes.extend(catalog_routes(parts.engine, parts.store))
         self.include_router(page_routes(parts.engine, settings))
         self.include_router(job_routes(jobs, parts.engine, settings))
+        self.include_router(share_routes(access))
         self.include_router(static_routes())
+        self.include_router(self.health.routes())
         self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)
         self.add_exception_handler(Exception, _show_bug)
@@ -82,34 +89,42 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http":
-            scope = self._address.correct(scope)
-        handle = self._data if is_for_result(scope) else super().__call__
-        await handle(scope, receive, send)
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        await self._gate(self._address.correct(scope), receive, send)
 
     async def _show_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Error)
         return _respond(request, problem_reply(error, debug=self._debug))
 
 
-def create_app(settings: Settings | None = None, *, resume_jobs: bool = True) -> Application:
+def create_app(
+    settings: Settings | None = None, access: Access | None = None, *, resume_jobs: bool = True
+) -> Application:
     """Build the server of one folder.
 
     UDFs are found here and not when the server starts: on Lambda, starting happens at every call.
 
     Args:
         settings: How it behaves; read from the environment if not given.
+        access: Decides who is answered; what the settings say of it if not given.
         resume_jobs: Whether it goes on, once it runs, with the jobs of servers that died.
     """
-    parts = assemble(settings or Settings.from_environment())
-    return Application(parts, resume_jobs=resume_jobs)
+    settings = settings or Settings.from_environment()
+    access = access or access_of(settings)
+    parts = assemble(settings)
+    jobs = Jobs(parts.jobs, parts.engine, settings)
+    return Application(parts, jobs, access, resume_jobs=resume_jobs)
 
 
 @contextlib.asynccontextmanager
-async def _running(parts: Parts, jobs: Jobs, *, resume_jobs: bool) -> AsyncIterator[None]:
+async def _running(
+    parts: Parts, access: Access, jobs: Jobs, *, resume_jobs: bool
+) -> AsyncIterator[None]:
     await parts.start()
     if resume_jobs:
-        jobs.resume()
+        await jobs.resume()
     following = asyncio.ensure_future(_follow(parts)) if parts.settings.reload else None
     try:
         yield
@@ -118,6 +133,7 @@ async def _running(parts: Parts, jobs: Jobs, *, resume_jobs: bool) -> AsyncItera
             following.cancel()
         await jobs.close()
         await parts.close()
+        access.close()
 
 
 async def _follow(parts: Parts) -> None:

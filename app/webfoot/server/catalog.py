@@ -30,6 +30,7 @@ from webfoot.server.problems import COMMON_HEADERS, Reply
 from webfoot.server.requests import read_headers
 from webfoot.server.stored import REFUSALS, decide_on, etag_of, length_headers, refusal
 from webfoot.server.transfer import File, send_file, send_reply
+from webfoot.server.visits import visit_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +51,9 @@ _DUCKDB = re.compile(r"duckdb/v?(\d+)\.(\d+)")
 _TYPED_SINCE = (1, 4)
 # Who attaches a file with DuckDB before 1.4 says only by which library.
 _OLD_DUCKDB = "cpp-httplib/"
-# Whoever is honest uses one or two addresses; what others invent must not fill the memory.
-_REMEMBERED = 16
+# Whoever is honest uses one or two addresses, and there are not many roles; what others invent must
+# not fill the memory.
+_REMEMBERED = 32
 _READ = ["GET", "HEAD"]
 _FIXED_HEADERS: Headers = [
     # Asked anew each time: a saved UDF is in it at once.
@@ -71,23 +73,23 @@ class Script:
 
 
 class Scripts:
-    """The SQL of the catalog for each address that clients use; the least used go first."""
+    """The SQL of the catalog for each address and all UDFs together; the least used go first."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._written: OrderedDict[tuple[str, Kind], Script] = OrderedDict()
+        self._written: OrderedDict[tuple[str, Kind, tuple[str, ...]], Script] = OrderedDict()
         self._written_for: Registry | None = None
 
-    async def find(self, base_url: str, kind: Kind) -> Script:
-        """The script for the UDFs as they are now."""
-        registry = self._engine.registry
-        if self._written_for is not registry:
-            self._written, self._written_for = OrderedDict(), registry
-        written, key = self._written, (base_url, kind)
+    async def find(self, registry: Registry, base_url: str, kind: Kind) -> Script:
+        """The script for the UDFs, or some of them, as they are now."""
+        current = self._engine.registry
+        if self._written_for is not current:
+            self._written, self._written_for = OrderedDict(), current
+        written, key = self._written, (base_url, kind, tuple(registry))
         if key not in written:
             from webfoot.database import DUCKDB_VERSION  # noqa: PLC0415  # what serves results starts without
 
-            told = registry, base_url, lifetimes(self._engine), kind
+            told = registry, base_url, lifetimes(self._engine, registry), kind
             sql = await asyncio.to_thread(catalog_script, *told)
             version = _STORAGE_VERSIONS[kind]
             written[key] = Script(kind, sql, digest("catalog", DUCKDB_VERSION, version, sql))
@@ -115,7 +117,8 @@ class CatalogFile:
         """Answer a GET or HEAD."""
         headers, is_head = read_headers(scope), scope["method"] == "HEAD"
         kind = self._kind or _kind_for(headers.get("user-agent", ""))
-        script = await self._scripts.find(base_url_of(scope), kind)
+        registry = visit_of(scope).registry
+        script = await self._scripts.find(registry, base_url_of(scope), kind)
         result, blob = await self._file(script)
         with contextlib.closing(blob):
             decision = decide_on(headers, result, etag_of(result))
@@ -178,7 +181,8 @@ def catalog_routes(engine: Engine, store: Store) -> list[Route]:
 
     async def show_script(request: Request) -> Response:
         kind = Kind.UNTYPED if "untyped" in request.url.path else Kind.TYPED
-        told = engine.registry, base_url_of(request.scope), lifetimes(engine), kind
+        registry = visit_of(request.scope).registry
+        told = registry, base_url_of(request.scope), lifetimes(engine, registry), kind
         sql = await asyncio.to_thread(standalone_script, *told)
         headers = {name.decode(): value.decode() for name, value in _FIXED_HEADERS}
         return PlainTextResponse(sql, headers=headers, media_type="application/sql")
@@ -192,9 +196,9 @@ def catalog_routes(engine: Engine, store: Store) -> list[Route]:
     ]
 
 
-def lifetimes(engine: Engine) -> dict[str, float]:
+def lifetimes(engine: Engine, registry: Registry) -> dict[str, float]:
     """How long results are fresh, in seconds, by UDF."""
-    return {udf.name: engine.lifetime(udf) for udf in engine.registry.values()}
+    return {udf.name: engine.lifetime(udf) for udf in registry.values()}
 
 
 def _kind_for(user_agent: str) -> Kind:

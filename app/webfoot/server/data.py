@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from webfoot.asking import read_query_string, split_query, take_options
 from webfoot.errors import (
     Error,
+    Forbidden,
     InvalidParameters,
     JobNotFound,
     RunCancelled,
@@ -32,33 +33,26 @@ from webfoot.errors import (
 )
 from webfoot.jobs import Job
 from webfoot.results import Query, is_whole
+from webfoot.server.bills import bill_headers
+from webfoot.server.bounds import MOST_BODY_BYTES
 from webfoot.server.conditions import Decision, http_date, read_range
 from webfoot.server.fanouts import (
-    MOST_BODY_BYTES,
     accepted_extension,
     from_body,
 )
 from webfoot.server.limits import within
-from webfoot.server.problems import (
-    COMMON_HEADERS,
-    Headers,
-    Reply,
-    duckdb_reply,
-    page_reply,
-    problem_reply,
-    sheet_reply,
-)
+from webfoot.server.permissions import check_format
+from webfoot.server.problems import COMMON_HEADERS, Headers, Reply, lazy_reply
 from webfoot.server.queries import MOST_QUERY_BYTES, around, read_posted, read_query
 from webfoot.server.requests import (
     accepts_gzip,
     check_folders,
     read_request,
-    wants_inline_errors,
-    wants_mark,
     wants_rerun,
 )
 from webfoot.server.stand_ins import SOON_S, StandIns
 from webfoot.server.stored import REFUSALS, decide_on, etag_of, length_headers, refusal
+from webfoot.server.telling import tell_reader, without_body
 from webfoot.server.transfer import (
     ClientGone,
     File,
@@ -67,6 +61,7 @@ from webfoot.server.transfer import (
     send_reply,
     unless_gone,
 )
+from webfoot.server.visits import visit_of
 from webfoot.views import MEDIA_TYPES, TEXTS, View, read_view
 
 if TYPE_CHECKING:
@@ -74,12 +69,13 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
-    from webfoot.registry import Registry
     from webfoot.results import Question, Result
     from webfoot.server.holding import Holding
     from webfoot.server.requests import Request
+    from webfoot.server.visits import Visit
     from webfoot.settings import Settings
     from webfoot.store import Blob, Link, Store
 
@@ -162,28 +158,28 @@ class DataEndpoint:
         self._settings = settings
         # Before the request is sent on, or its reader told to come back.
         self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
-        self._understood: dict[tuple[str, str, bytes], _Asked] = {}
-        self._understood_by: Registry | None = None
+        self._understood: dict[tuple[str, str, bytes, Principal], _Asked] = {}
         # Whether SQL has been asked before: the first waits for what it takes to be imported.
         self._warm = False
         self._headers_of: OrderedDict[tuple[str, str, bool, str], Headers] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that this endpoint handles."""
-        request = read_request(scope)
-        answer = await self._answer(request, receive)
+        answer = await self._answer(read_request(scope), visit_of(scope), receive)
         if isinstance(answer, Reply):
             await send_reply(answer, send)
         elif answer is not None:
             with contextlib.closing(answer.blob):
                 await send_file(answer, receive, send)
 
-    async def _answer(self, request: Request, receive: Receive) -> Reply | File | None:
+    async def _answer(
+        self, request: Request, visit: Visit, receive: Receive
+    ) -> Reply | File | None:
         """The answer, whatever happens; None if nobody is left to read it."""
         try:
             if request.method == "HEAD":
-                return await self._head(request)
-            return await within(request.limits, self._read(request, receive))
+                return await self._head(request, visit)
+            return await within(request.limits, self._read(request, visit, receive))
         except ClientGone:
             return None
         except asyncio.CancelledError:  # The server stops, and has waited long enough.
@@ -197,35 +193,18 @@ class DataEndpoint:
             error = Error("something went wrong in Webfoot itself; the server's log says what")
         return self._refuse(error, request)
 
-    async def _read(self, request: Request, receive: Receive) -> Reply | File:
+    async def _read(self, request: Request, visit: Visit, receive: Receive) -> Reply | File:
         if request.method == "POST":
-            return await (self._query if request.sql else self._map)(request, receive)
-        return await self._get(request, await self._understand(request), receive)
+            return await (self._query if request.sql else self._map)(request, visit, receive)
+        return await self._get(request, await self._understand(request, visit), receive)
 
     def _refuse(self, error: Error, request: Request) -> Reply:
         if error.run and request.method != "HEAD":
             self._log_failure(error)
-        reply = self._tell(error, request)
-        return replace(reply, body=b"") if request.method == "HEAD" else reply
-
-    def _tell(self, error: Error, request: Request) -> Reply:
-        """The error in the form in which whoever asks will see it."""
-        if wants_inline_errors(request):
-            return sheet_reply(error, request.base_url, mark=wants_mark(request))
-        told_in_file = (
-            self._settings.duckdb_errors
-            and request.method == "GET"
-            and request.headers.get("user-agent", "").startswith("duckdb/")
-            and request.extension == "parquet"
-            and "range" not in request.headers
-            # DuckDB tries 503 again by itself, which is what should happen.
-            and error.status != HTTPStatus.SERVICE_UNAVAILABLE
-        )
-        if told_in_file:
-            return duckdb_reply(error, request.base_url)
-        problem = problem_reply(error, debug=self._settings.debug)
-        shown = request.extension == "html" and "text/html" in request.headers.get("accept", "")
-        return page_reply(problem, request.base_url) if shown else problem
+        reply = tell_reader(error, request, self._settings)
+        if request.method == "HEAD":
+            return without_body(reply)
+        return replace(reply, headers=reply.headers + bill_headers(request.tally))
 
     def _log_failure(self, error: Error) -> None:
         """Tell whoever runs the server; while debugging, that is the author."""
@@ -234,54 +213,53 @@ class DataEndpoint:
             lines += [error.traceback or "", self._engine.runs.log(error.run or "")]
         _log.warning("\n".join(line.rstrip() for line in lines if line))
 
-    async def _understand(self, request: Request) -> _Asked:
+    async def _understand(self, request: Request, visit: Visit) -> _Asked:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
         if request.job:
-            return self._understand_job(request)
+            return await self._understand_job(request, visit)
         if request.sql:
-            asked_sql = read_query(request, self._engine, self._settings)
+            asked_sql = read_query(request, visit, self._engine, self._settings)
             return _Asked(None, asked_sql.query, asked_sql.view)
-        registry = self._engine.registry
-        if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
-            self._understood, self._understood_by = {}, registry
+        udf, asker = visit.registry.find(request.name), visit.principal
         if request.partitions:
-            check_folders(registry.find(request.name), request.partitions)
-        key = (request.name, request.extension, request.query)
+            check_folders(udf, request.partitions)
+        key = (request.name, request.extension, request.query, asker)
         asked = self._understood.get(key)
-        if asked is None:
-            udf = registry.find(request.name)
+        # Of a UDF that was saved since, there is another record.
+        if asked is None or asked.udf is not udf:
             text = read_query_string(request.query, request.extension)
             if text.fanout:
                 # On a thread, and forgotten: it may be thousands of calls.
-                question = await asyncio.to_thread(self._engine.question, udf, text)
+                question = await asyncio.to_thread(self._engine.question, udf, text, asker)
                 return _Asked(udf, question, text.view)
-            asked = _Asked(udf, self._engine.question(udf, text), text.view)
+            asked = _Asked(udf, self._engine.question(udf, text, asker), text.view)
+            if len(self._understood) > _REMEMBERED:
+                self._understood.clear()
             if len(request.query) <= _MOST_REMEMBERED_BYTES:
                 self._understood[key] = asked
         return asked
 
-    def _understand_job(self, request: Request) -> _Asked:
-        job = self._holding.find(request.job)
+    async def _understand_job(self, request: Request, visit: Visit) -> _Asked:
+        job = await self._holding.find(request.job, visit.principal)
         own, others = split_query(request.query)
         if others:
             raise InvalidParameters(f"{others[0][0]}: a job has its parameters already")
-        udf = self._engine.registry.find(job.udf)
+        udf = visit.registry.find(job.udf)
+        check_format(visit.asker, job.udf, request.extension)
         return _Asked(udf, job, read_view(request.extension, own))
 
-    async def _head(self, request: Request) -> Reply:
+    async def _head(self, request: Request, visit: Visit) -> Reply:
         try:
-            asked = await self._understand(request)
+            asked = await self._understand(request, visit)
             found = await self._peek(asked, request.headers)
             if found is not None:
                 return await self._head_of(request, asked, *found)
-        except (UdfNotFound, JobNotFound, UnsupportedFormat):
+        except (Forbidden, UdfNotFound, JobNotFound, UnsupportedFormat):
             raise
         except Error as error:
             # GET will say what is wrong; here it would make DuckDB ask five times more.
             _log.debug("HEAD %s.%s: %s", request.name, request.extension, error)
-        media_type = MEDIA_TYPES.get(request.extension, "application/octet-stream").encode()
-        headers = [(b"content-type", media_type), (b"cache-control", b"no-cache")]
-        return Reply(200, [*headers, *COMMON_HEADERS], b"")
+        return lazy_reply(request.extension)
 
     async def _head_of(
         self, request: Request, asked: _Asked, result: Result, shown: Result, view: View
@@ -295,6 +273,7 @@ class DataEndpoint:
         if decision.status in REFUSALS:
             return replace(refusal(decision, shown), body=b"")
         headers = self._headers(asked, result, shown, view, link)
+        headers += bill_headers(request.tally)
         if decision.status != HTTPStatus.OK or _tells_length(view, shown):
             headers += length_headers(decision, shown)
         return Reply(decision.status, headers, b"")
@@ -321,9 +300,9 @@ class DataEndpoint:
         shown = result if view.canonical else await self._engine.peek(asked.call, view)
         return None if shown is None else (result, shown, view)
 
-    async def _map(self, request: Request, receive: Receive) -> Reply | File:
+    async def _map(self, request: Request, visit: Visit, receive: Receive) -> Reply | File:
         """A fan-out whose inputs are in the body; the answer is a table like any other."""
-        udf = self._engine.registry.find(request.name)
+        udf = visit.registry.find(request.name)
         own, others = split_query(request.query)
         # As it is written elsewhere, too: in the query of a POST, nothing is the UDF's.
         own += [(f"_{name}", text) for name, text in others if name == "partial"]
@@ -336,20 +315,21 @@ class DataEndpoint:
         media_type = request.headers.get("content-type", "").split(";")[0].strip()
         body = await read_body(receive, MOST_BODY_BYTES)
         read = partial(from_body, self._engine, udf, options, media_type, body)
-        fanout = await asyncio.to_thread(read)
+        fanout = await asyncio.to_thread(read, visit.principal)
         return await self._get(request, _Asked(udf, fanout, view), receive)
 
-    async def _query(self, request: Request, receive: Receive) -> Reply | File:
+    async def _query(self, request: Request, visit: Visit, receive: Receive) -> Reply | File:
         """SQL in the body: answered with a table like any other, or with rows and facts."""
         body = await read_body(receive, MOST_QUERY_BYTES)
-        asked = read_posted(request, body, self._engine, self._settings)
+        asked = read_posted(request, visit, body, self._engine, self._settings)
         plain = _Asked(None, asked.query, asked.view)
         if not asked.told:
             return await self._get(request, plain, receive)
         began = time.time()
         found = await self._obtain(request, plain, receive)
         assert not isinstance(found, Reply), "who asks SQL is not sent on"
-        derived = self._engine.view(None, found.result, asked.view)
+        audience, tally = asked.query.audience, request.tally
+        derived = self._engine.view(None, found.result, asked.view, audience, tally)
         shown = (await unless_gone(receive, derived)).result
         before, after = around(asked, found.result, time.time() - began, warm=found.warm)
         length = len(before) + shown.size + len(after)
@@ -361,6 +341,7 @@ class DataEndpoint:
             (b"server-timing", found.timing),
             *COMMON_HEADERS,
             *_facts(found.result),
+            *bill_headers(tally),
         ]
         whole = Decision(HTTPStatus.OK, 0, shown.size)
         return File(whole, headers, await self._open(shown), before, after)
@@ -373,13 +354,15 @@ class DataEndpoint:
         view = _encoded(asked.view, request.headers, result)
         shown = result
         if not view.canonical:
-            shown = (await unless_gone(receive, self._engine.view(asked.udf, result, view))).result
+            audience = asked.call.audience
+            derived = self._engine.view(asked.udf, result, view, audience, request.tally)
+            shown = (await unless_gone(receive, derived)).result
         link = await self._link(request, shown, view)
         decision = decide_on(request.headers, shown, _etag(shown, link))
         if decision.status in REFUSALS:
             return refusal(decision, shown)
         headers = self._headers(asked, result, shown, view, link)
-        headers.append((b"server-timing", found.timing))
+        headers += [(b"server-timing", found.timing), *bill_headers(request.tally)]
         if isinstance(asked.call, Query):
             headers.append((b"x-webfoot-warm", b"true" if found.warm else b"false"))
         if found.stale:
@@ -400,33 +383,44 @@ class DataEndpoint:
     async def _obtain(self, request: Request, asked: _Asked, receive: Receive) -> _Obtained | Reply:
         """The result, stored or made; or where to wait for it."""
         if isinstance(asked.call, Job):
-            job = await unless_gone(receive, self._holding.wait(asked.call, request))
-            if not job.over:
-                return self._holding.send_on(job, request)
-            return _Obtained(await self._holding.result_of(job))
+            return await self._wait_for(asked.call, request, receive)
         ranged = read_range(request.headers.get("range")) is not None
         rerun = not ranged and wants_rerun(request.headers)
         if isinstance(asked.call, Query):
             warm, self._warm = self._warm, True
-            asking = self._engine.answer(asked.call, ranged=ranged, rerun=rerun)
+            asking = self._engine.answer(
+                asked.call, ranged=ranged, rerun=rerun, tally=request.tally
+            )
             answer = await unless_gone(receive, asking)
             return _Obtained(answer.result, _timing(answer), warm=warm)
         assert asked.udf is not None, "only SQL is asked of none"
         stored = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if stored is not None:
             return _Obtained(stored)
-        running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
-        if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
-            running = self._stand_ins.answer(asked.udf, asked.call, running)
         # A job has no word for "anew", nor for inputs that make no call.
         may_go_on = not rerun and is_whole(asked.call)
+        if may_go_on and (job := await self._holding.begin(asked.udf, asked.call)) is not None:
+            return await self._wait_for(job, request, receive)
+        lineage = self._engine.request(request.tally)
+        running = self._engine.result(
+            asked.udf, asked.call, ranged=ranged, rerun=rerun, lineage=lineage
+        )
+        if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
+            running = self._stand_ins.answer(asked.udf, asked.call, running)
         try:
             async with self._holding.limit(request) if may_go_on else asyncio.timeout(None):
                 answer = await unless_gone(receive, running)
         except TimeoutError:
-            return self._holding.become_job(asked.call, request)
+            return await self._holding.become_job(asked.call, request)
         stale = not answer.ran and not answer.result.fresh(time.time())
         return _Obtained(answer.result, _timing(answer), stale)
+
+    async def _wait_for(self, job: Job, request: Request, receive: Receive) -> _Obtained | Reply:
+        """What comes of a job; or where to go on waiting for it."""
+        job = await unless_gone(receive, self._holding.wait(job, request))
+        if not job.over:
+            return self._holding.send_on(job, request)
+        return _Obtained(await self._holding.result_of(job))
 
     async def _link(self, request: Request, shown: Result, view: View) -> Link | None:
         """Where the bytes are to be had, if not here: what is small is answered at once.
@@ -493,6 +487,7 @@ def _facts(result: Result) -> Headers:
         (b"x-webfoot-run", result.run.encode()),
         (b"x-webfoot-executions", b"%d" % result.executions),
         (b"x-webfoot-rows", b"%d" % result.rows),
+        (b"x-webfoot-bytes", b"%d" % result.size),
         *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
         *([(b"x-webfoot-truncated", b"true")] if result.truncated else []),
     ]

@@ -8,21 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import InvalidParameters
 from webfoot.fanout import MOST_INPUTS, Inputs
+from webfoot.server.bounds import MOST_BODY_BYTES
 from webfoot.views import MEDIA_TYPES, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.engine import Engine
     from webfoot.results import Fanout
 
-# Ten thousand inputs of a kilobyte and a half.
-MOST_BODY_BYTES = 16_000_000
 
-
-def from_body(
-    engine: Engine, udf: Udf, options: Mapping[str, str], media_type: str, body: bytes
+def from_body(  # a request has so many parts
+    engine: Engine,
+    udf: Udf,
+    options: Mapping[str, str],
+    media_type: str,
+    body: bytes,
+    asker: Principal,
 ) -> Fanout:
     """The fan-out of a body: JSON, a list of objects; or a Parquet file or an Arrow stream.
 
@@ -32,6 +36,7 @@ def from_body(
         options: Those of fan-outs.
         media_type: What the body is, as its Content-Type says.
         body: The body.
+        asker: Who asks.
 
     Raises:
         InvalidParameters: If it is nothing of the kind.
@@ -39,11 +44,16 @@ def from_body(
     if "_each" in options:
         raise refuse("_each", "is for GET; a POST has its inputs in the body", options["_each"])
     records = _read_body(media_type, body)
-    return from_records(engine, udf, records, may_fail="_partial" in options)
+    return from_records(engine, udf, records, asker, may_fail="_partial" in options)
 
 
 def from_records(
-    engine: Engine, udf: Udf, records: Sequence[Mapping[str, Any]], *, may_fail: bool
+    engine: Engine,
+    udf: Udf,
+    records: Sequence[Mapping[str, Any]],
+    asker: Principal,
+    *,
+    may_fail: bool,
 ) -> Fanout:
     """The fan-out of records, one for each call.
 
@@ -51,6 +61,7 @@ def from_records(
         engine: Makes it.
         udf: The UDF.
         records: The parameters of each call, as values.
+        asker: Who asks.
         may_fail: Whether some of the calls may fail.
 
     Raises:
@@ -60,7 +71,7 @@ def from_records(
     names = list(dict.fromkeys(name for record in records for name in record))
     arguments = (partial(udf.parameters.from_values, record) for record in records)
     known = [name for name in names if name in udf.parameters]
-    return engine.fanout(udf, Inputs(arguments, len(records), known, may_fail))
+    return engine.fanout(udf, Inputs(arguments, len(records), known, may_fail), asker)
 
 
 def _read_body(media_type: str, body: bytes) -> Sequence[Mapping[str, Any]]:

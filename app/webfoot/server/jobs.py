@@ -5,6 +5,7 @@ A job's result, `/jobs/{id}.parquet`, is answered where all results are: see `we
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,22 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from webfoot.access.principal import Principal
 from webfoot.errors import InvalidParameters
 from webfoot.results import Refused
 from webfoot.server.address import base_url_of
-from webfoot.server.fanouts import MOST_BODY_BYTES, from_records, read_json
+from webfoot.server.bounds import MOST_BODY_BYTES
+from webfoot.server.fanouts import from_records, read_json
 from webfoot.server.transfer import read_body
+from webfoot.server.visits import visit_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from webfoot.engine import Engine
-    from webfoot.jobs import Job, Jobs
+    from webfoot.jobs import Job
+    from webfoot.jobs.running import Jobs
+    from webfoot.registry import Registry
     from webfoot.results import Question
     from webfoot.settings import Settings
 
@@ -47,23 +53,29 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
                 f"an Idempotency-Key has 1 to {_MOST_KEY} characters, this one has {len(once)}"
             )
         body = await read_body(request.receive, MOST_BODY_BYTES)
-        question = await run_in_threadpool(_read, engine, body)
-        job = jobs.submit(question, once=None if once is None else f"client {once}")
+        visit = visit_of(request.scope)
+        read = partial(read_question, engine, visit.registry, visit.principal, body)
+        question = await run_in_threadpool(read)
+        own = None if once is None else _own(once, visit.principal)
+        job = await jobs.submit(question, once=own)
         return await _tell(job, request, HTTPStatus.ACCEPTED)
 
     @router.api_route("/jobs/{id}", methods=["GET", "HEAD"])
     async def show(id: str, request: Request) -> Response:  # noqa: A002  # the path's name for it
-        return await _tell(jobs.get(id), request, HTTPStatus.OK)
+        return await _tell(await find(id, request), request, HTTPStatus.OK)
 
     @router.delete("/jobs/{id}")
     async def cancel(id: str, request: Request) -> Response:  # noqa: A002  # likewise
-        job = jobs.get(id)
-        jobs.cancel(job)
+        job = await find(id, request)
+        await jobs.cancel(job)
         return await _tell(await jobs.wait(job, _STOPPING_S), request, HTTPStatus.OK)
+
+    async def find(id: str, request: Request) -> Job:  # noqa: A002  # likewise
+        return await jobs.get(id, visit_of(request.scope).principal)
 
     async def _tell(job: Job, request: Request, status: HTTPStatus) -> Response:
         where = f"{base_url_of(request.scope)}/jobs/{job.id}"
-        told = _describe(job, where, await jobs.done(job))
+        told = _describe(job, where)
         if settings.debug:
             told["log"] = jobs.log(job).splitlines()[-_LOG_LINES:]
         headers = {"cache-control": "no-store"}
@@ -76,7 +88,7 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
     return router
 
 
-def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
+def _describe(job: Job, where: str) -> dict[str, Any]:
     result = job.result
     return {
         "id": job.id,
@@ -85,7 +97,7 @@ def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
         "created": job.created,
         "started": job.started,
         "ended": job.ended,
-        "progress": {"done": done, "total": len(job.arguments)},
+        "progress": {"done": job.done, "total": len(job.arguments)},
         "url": where,
         "result": None if result is None else f"{where}.parquet",
         "run": None if result is None else result.run,
@@ -96,13 +108,29 @@ def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
     }
 
 
-def _read(engine: Engine, body: bytes) -> Question:
-    """What the body asks for."""
+def _own(once: str, asker: Principal) -> str:
+    """An idempotency key as nobody else's."""
+    return f"client {Principal(asker.id, asker.tenant).text()} {once}"
+
+
+def read_question(engine: Engine, registry: Registry, asker: Principal, body: bytes) -> Question:
+    """The calls that a body asks for.
+
+    Args:
+        engine: Makes them.
+        registry: The UDFs that there are for who asks.
+        asker: Who asks.
+        body: The body.
+
+    Raises:
+        InvalidParameters: If it asks for none.
+        UdfNotFound: If there is no such UDF.
+    """
     asked = _read_object(body)
-    udf = engine.registry.find(_typed(asked, "udf", str))
+    udf = registry.find(_typed(asked, "udf", str))
     if "inputs" not in asked:
         parameters = _typed(asked, "parameters", dict) if "parameters" in asked else {}
-        return engine.call_with(udf, parameters)
+        return engine.call_with(udf, parameters, asker)
     inputs = _typed(asked, "inputs", list)
     if "parameters" in asked or not all(isinstance(item, dict) for item in inputs):
         raise InvalidParameters(
@@ -110,7 +138,7 @@ def _read(engine: Engine, body: bytes) -> Question:
         )
     if asked.get("partial", "allow") != "allow":
         raise InvalidParameters(f"partial: must be 'allow', got {asked['partial']!r}")
-    question = from_records(engine, udf, inputs, may_fail="partial" in asked)
+    question = from_records(engine, udf, inputs, asker, may_fail="partial" in asked)
     for index, item in enumerate(question.inputs):
         if isinstance(item, Refused):
             raise InvalidParameters(f"input {index} makes no call: {item.error.detail}")

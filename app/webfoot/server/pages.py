@@ -18,6 +18,8 @@ from webfoot.server import address
 from webfoot.server.forms import read_form
 from webfoot.server.openapi import describe
 from webfoot.server.problems import PAGE_POLICY
+from webfoot.server.telling import wants_page
+from webfoot.server.visits import visit_of
 from webfoot.snippets import snippets
 from webfoot.templating import render_page
 from webfoot.views import MEDIA_TYPES
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from webfoot.definition import Udf
     from webfoot.engine import Engine
     from webfoot.registry import Problem, Registry
+    from webfoot.runs import Run
+    from webfoot.server.visits import Visit
     from webfoot.settings import Settings
 
 _PAGE_HEADERS = {
@@ -49,21 +53,20 @@ def page_routes(engine: Engine, settings: Settings) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     _add_udfs(router, engine, settings)
     _add_runs(router, engine, settings)
-    _add_documents(router, engine)
-    _add_health(router, engine)
+    _add_documents(router)
     return router
 
 
 def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     @router.api_route("/", methods=_READ)
     def index(request: Request) -> Response:
-        return _catalog_page(engine, request, settings)
+        return _catalog_page(request, settings)
 
     @router.api_route("/udfs", methods=_READ)
     def list_udfs(request: Request) -> Response:
         if wants_html(request):
-            return _catalog_page(engine, request, settings)
-        registry = engine.registry
+            return _catalog_page(request, settings)
+        registry = visit_of(request.scope).registry
         udfs = [_describe(udf, engine, base_url_of(request)) for udf in registry.values()]
         problems = [_plain(problem, debug=settings.debug) for problem in registry.problems]
         return JSONResponse({"udfs": udfs, "problems": problems}, headers=_DATA_HEADERS)
@@ -72,7 +75,7 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     # pydantic's first version, a twentieth of a start on Lambda.
     @router.api_route("/udfs/{name}", methods=_READ)
     def show_udf(request: Request) -> Response:
-        udf = engine.registry.find(request.path_params["name"])
+        udf = visit_of(request.scope).registry.find(request.path_params["name"])
         description = _describe(udf, engine, base_url_of(request))
         if not wants_html(request):
             return JSONResponse(description, headers=_DATA_HEADERS)
@@ -94,7 +97,7 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     def show_run(request: Request) -> Response:
         run: str = request.path_params["run"]
         record = engine.runs.find(run)
-        if record is None:
+        if record is None or not _is_for(visit_of(request.scope), record):
             raise HTTPException(404, f"there is no run {run!r}, or it is too long ago")
         shown = asdict(record)
         if settings.debug:
@@ -104,7 +107,9 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         headers = {"cache-control": "no-store", "vary": "Accept"}
         if not wants_html(request):
             return JSONResponse(shown, headers=headers)
-        arguments: dict[str, Any] = json.loads(record.arguments)
+        # Of others, it is a few words.
+        is_asked = record.kind in ("call", "query")
+        arguments: dict[str, Any] = json.loads(record.arguments) if is_asked else {}
         page = _page(
             request,
             "run.html",
@@ -118,32 +123,22 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         return page
 
 
-def _add_documents(router: APIRouter, engine: Engine) -> None:
+def _add_documents(router: APIRouter) -> None:
     @router.api_route("/openapi.json", methods=_READ)
     def openapi(request: Request) -> Response:
-        return JSONResponse(describe(engine.registry, base_url_of(request)), headers=_DATA_HEADERS)
+        document = describe(visit_of(request.scope).registry, base_url_of(request))
+        return JSONResponse(document, headers=_DATA_HEADERS)
 
     @router.api_route("/docs", methods=_READ)
     def docs(request: Request) -> Response:
-        document = describe(engine.registry, base_url_of(request))
+        document = describe(visit_of(request.scope).registry, base_url_of(request))
         return _page(request, "docs.html", document=document)
 
 
-def _add_health(router: APIRouter, engine: Engine) -> None:
-    @router.api_route("/healthz", methods=_READ)
-    def healthz() -> Response:
-        return JSONResponse({"status": "ok"})
-
-    @router.api_route("/readyz", methods=_READ)
-    def readyz() -> Response:
-        registry = engine.registry
-        return JSONResponse(
-            {"status": "ready", "udfs": len(registry), "problems": len(registry.problems)}
-        )
-
-
-def _catalog_page(engine: Engine, request: Request, settings: Settings) -> Response:
-    registry = engine.registry
+def _catalog_page(request: Request, settings: Settings) -> Response:
+    visit = visit_of(request.scope)
+    registry = visit.registry
+    may_ask_sql = settings.sql and visit.asker.rights.has("sql")
     asked = request.query_params.get("q", "").strip()
     entries = [(udf, _searched(udf)) for udf in registry.values()]
     words = asked.casefold().split()
@@ -154,7 +149,7 @@ def _catalog_page(engine: Engine, request: Request, settings: Settings) -> Respo
         shown={udf.name for udf, text in entries if all(word in text for word in words)},
         asked=asked,
         attach=_attach(registry, base_url_of(request)) if registry else "",
-        sql=_question(registry) if registry and settings.sql else "",
+        sql=_question(registry) if registry and may_ask_sql else "",
         problems=[_plain(problem, debug=settings.debug) for problem in registry.problems],
     )
 
@@ -193,6 +188,11 @@ def _given(request: Request) -> list[tuple[str, str]]:
     return [pair for pair in given if pair[1]]
 
 
+def _is_for(visit: Visit, run: Run) -> bool:
+    """Whether somebody may know of a run: their own, or their tenant's, of a UDF that is theirs."""
+    return run.audience.includes(visit.principal) and visit.asker.rights.sees(run.udf)
+
+
 def _query_of(arguments: Mapping[str, Any]) -> str:
     """The query string that fills a form in with canonical arguments."""
     pairs = [(name, _write(value)) for name, value in arguments.items() if value is not None]
@@ -219,8 +219,7 @@ def base_url_of(request: Request) -> str:
 
 def wants_html(request: Request) -> bool:
     """Whether a browser asks, to show the answer to somebody."""
-    accept = request.headers.get("accept", "")
-    return "text/html" in accept and not accept.startswith("application/json")
+    return wants_page(request.headers)
 
 
 def _describe(udf: Udf, engine: Engine, base_url: str) -> dict[str, Any]:

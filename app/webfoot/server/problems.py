@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from webfoot.errors import ServerBusy
+from webfoot.errors import ServerBusy, TooManyRequests
 from webfoot.spreadsheets import neutral, write_record
 from webfoot.templating import render_page
 from webfoot.unreadable import unreadable_parquet
@@ -23,8 +23,9 @@ PROBLEM_TYPE = "application/problem+json"
 EXPOSED_HEADERS = (
     *("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Retry-After", "Server-Timing"),
     *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Failed", "X-Webfoot-Stale"),
-    *("X-Webfoot-Rows", "X-Webfoot-Truncated", "X-Webfoot-Warm"),
+    *("X-Webfoot-Rows", "X-Webfoot-Bytes", "X-Webfoot-Truncated", "X-Webfoot-Warm"),
     *("X-Webfoot-Status", "X-Webfoot-Code"),
+    *("X-Webfoot-Billed-Ms", "X-Webfoot-Runs", "X-Webfoot-Memory", "X-Webfoot-Cost"),
 )
 Headers = list[tuple[bytes, bytes]]
 # For every origin: results carry no cookies, and DuckDB-Wasm and notebooks are on other origins.
@@ -41,6 +42,8 @@ PAGE_POLICY = (
 )
 # Python before 3.13 has the phrase of an older standard; a code must not depend on that.
 _PHRASES = {HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable"}
+# Basic, too: a browser then asks a person for the key, as the password.
+_CHALLENGE = b'Bearer realm="Webfoot", Basic realm="Webfoot", charset="UTF-8"'
 # What is shown of a message where there is nothing but it: a screenful, not a UDF's whole data set.
 _MOST_SHOWN = 2_000
 
@@ -88,6 +91,15 @@ def duckdb_reply(error: Error, base_url: str) -> Reply:
     return Reply(200, _headers(error, "application/vnd.apache.parquet", body), body)
 
 
+def catalog_reply(error: Error, base_url: str) -> Reply:
+    """The error as a database that DuckDB cannot attach; see `duckdb_reply`."""
+    # DuckDB itself, which what serves results starts without.
+    from webfoot.database.unattachable import unattachable_database  # noqa: PLC0415
+
+    body = unattachable_database(_message(error, base_url))
+    return Reply(200, _headers(error, "application/vnd.duckdb", body), body)
+
+
 def sheet_reply(error: Error, base_url: str, *, mark: bool) -> Reply:
     """The error as CSV of one cell, for spreadsheets: of any other status they show nothing.
 
@@ -108,6 +120,13 @@ def page_reply(reply: Reply, base_url: str) -> Reply:
     return Reply(reply.status, headers, page)
 
 
+def lazy_reply(extension: str) -> Reply:
+    """What HEAD says of a table that GET may yet have to make, or to refuse: that one may ask."""
+    media_type = MEDIA_TYPES.get(extension, "application/octet-stream").encode()
+    headers = [(b"content-type", media_type), (b"cache-control", b"no-cache")]
+    return Reply(200, [*headers, *COMMON_HEADERS], b"")
+
+
 def _message(error: Error, base_url: str) -> str:
     """What somebody reads who is shown nothing but a text."""
     message = f"{error.udf}: {error.detail}" if error.udf else error.detail
@@ -126,9 +145,11 @@ def _headers(error: Error, media_type: str, body: bytes) -> Headers:
     ]
     if error.run:
         headers.append((b"x-webfoot-run", error.run.encode()))
-    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        wait_s = error.retry_after_s if isinstance(error, ServerBusy) else 1
+    if error.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+        wait_s = error.retry_after_s if isinstance(error, ServerBusy | TooManyRequests) else 1
         headers.append((b"retry-after", b"%d" % wait_s))
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", _CHALLENGE))
     return headers
 
 

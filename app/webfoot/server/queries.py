@@ -14,11 +14,13 @@ from webfoot.server.fanouts import accepted_extension, read_json
 from webfoot.views import ROWS_IN_PREVIEW, View, read_count, read_view, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from webfoot.datasets import Dataset
     from webfoot.engine import Engine
     from webfoot.results import Query, Result
     from webfoot.server.requests import Request
+    from webfoot.server.visits import Visit
     from webfoot.settings import Settings
 
 _EXAMPLE = '{"query": "SELECT count(*) FROM delays(month := ?)", "parameters": [1], "limit": 100}'
@@ -37,11 +39,13 @@ class _Given:
         sql: The text.
         parameters: What its placeholders stand for, as JSON.
         limit: At most so many rows; None for all.
+        extension: The format of the answer.
     """
 
     sql: str
     parameters: str
     limit: int | None
+    extension: str
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,19 @@ class AskedQuery:
     told: bool = False
 
 
-def reach_of(request: Request) -> Reach:  # noqa: ARG001  # who asks is not known yet
-    """What SQL may name for whoever asks: the place for what keys and roles allow.
+def reach_of(visit: Visit, extension: str, lake: Iterable[Dataset]) -> Reach:
+    """What SQL may name for whoever asks: what they may read in the format of the answer.
 
-    Raises:
-        QueryRefused: If it is nothing at all.
+    A dataset is theirs by the same patterns of names as a UDF is.
     """
-    return Reach()
+    rights = visit.asker.rights
+    return Reach(
+        frozenset(name for name in visit.registry if rights.reads(name, extension)),
+        frozenset(item.name for item in lake if rights.reads(item.name, extension)),
+    )
 
 
-def read_query(request: Request, engine: Engine, settings: Settings) -> AskedQuery:
+def read_query(request: Request, visit: Visit, engine: Engine, settings: Settings) -> AskedQuery:
     """Read the query of a URL.
 
     Raises:
@@ -87,12 +94,14 @@ def read_query(request: Request, engine: Engine, settings: Settings) -> AskedQue
     view = read_view(request.extension, own)
     if limit is None and view.extension == "html":
         limit = ROWS_IN_PREVIEW + 1  # By the one more, the preview knows that there are more.
-    asked = _Given(given.get("sql", ""), parameters, limit)
-    query = _make(request, asked, engine, settings)
+    asked = _Given(given.get("sql", ""), parameters, limit, view.extension)
+    query = _make(visit, asked, engine, settings)
     return AskedQuery(query, view)
 
 
-def read_posted(request: Request, body: bytes, engine: Engine, settings: Settings) -> AskedQuery:
+def read_posted(
+    request: Request, visit: Visit, body: bytes, engine: Engine, settings: Settings
+) -> AskedQuery:
     """Read the query of a body: JSON, of which what is left out is as in a URL.
 
     Without a format in Accept, the rows come with what is known of them, and are not more than a
@@ -125,11 +134,12 @@ def read_posted(request: Request, body: bytes, engine: Engine, settings: Setting
     limit = _checked_limit(asked.get("limit"))
     if limit is None and told:
         limit = settings.sql_limit
-    query = _make(request, _Given(sql, _write(parameters), limit), engine, settings)
+    given = _Given(sql, _write(parameters), limit, extension)
+    query = _make(visit, given, engine, settings)
     return AskedQuery(query, view, told=told)
 
 
-def _make(request: Request, given: _Given, engine: Engine, settings: Settings) -> Query:
+def _make(visit: Visit, given: _Given, engine: Engine, settings: Settings) -> Query:
     if not settings.sql:
         raise QueryRefused("SQL is not answered here; whoever runs the server may set WEBFOOT_SQL")
     sql, limit = given.sql, given.limit
@@ -144,7 +154,8 @@ def _make(request: Request, given: _Given, engine: Engine, settings: Settings) -
         raise InvalidParameters("sql: has characters that no text has, such as a zero byte")
     if limit is not None and limit > settings.sql_rows:
         raise refuse("limit", f"must be at most {settings.sql_rows}", str(limit))
-    return engine.query(sql, given.parameters, limit, reach_of(request))
+    reach = reach_of(visit, given.extension, settings.lake)
+    return engine.query(sql, given.parameters, limit, reach, visit.principal)
 
 
 def _is_text(text: str) -> bool:

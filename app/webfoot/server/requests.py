@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote_plus, unquote
 
 from webfoot.errors import InvalidParameters
+from webfoot.lineage import Tally
 from webfoot.server.address import base_url_of
 from webfoot.server.limits import Limits, limits_of
 
@@ -19,15 +20,18 @@ if TYPE_CHECKING:
 
     from webfoot.definition import Udf
 
-_PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
+PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
 _JOB_PATH = re.compile(r"/jobs/([^/.]+)\.([^/]+)")
 # `/udfs/sales/region=c/data.parquet`: parameters as folders, as Hive and DuckDB write partitions.
 _FOLDERS_PATH = re.compile(r"/udfs/([^/.]+)((?:/[^/=]+=[^/]*)+)/[^/.]+\.([^/]+)")
-_MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
-_PATTERNS = {"GET": _PATH, "HEAD": _PATH, "POST": _MAP_PATH}
+MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
+_PATTERNS = {"GET": PATH, "HEAD": PATH, "POST": MAP_PATH}
 # SQL in the query string, or in the body.
-_SQL_PATH = re.compile(r"/query\.([^/]+)")
-_SQL_PATTERNS = {"GET": _SQL_PATH, "HEAD": _SQL_PATH, "POST": re.compile("/query")}
+SQL_PATH = re.compile(r"/query\.([^/]+)")
+SQL_BODY_PATH = re.compile(r"/query")
+_SQL_PATTERNS = {"GET": SQL_PATH, "HEAD": SQL_PATH, "POST": SQL_BODY_PATH}
+# Where the scope of a request has the token of its share link, which is no part of the query then.
+SHARE = "webfoot.share"
 _WANTED_HEADERS = frozenset(
     {
         *(b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since"),
@@ -54,6 +58,8 @@ class Request:
         job: The id of the job whose result is asked for, in place of a UDF.
         sql: Whether SQL is asked, in place of a UDF.
         limits: What the platform allows the answer.
+        tally: What the runs cost that it leads to.
+        share: The token of the share link that the request came by, if it was one.
     """
 
     method: str
@@ -66,35 +72,22 @@ class Request:
     job: str = ""
     sql: bool = False
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen, too
+    tally: Tally = field(default_factory=Tally)
+    share: str = ""
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
+    """The path below where the server is."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
 
-def is_for_result(scope: Scope) -> bool:
-    """Whether a request is for a result: by its path and its method."""
-    if scope["type"] != "http" or scope["method"] not in _PATTERNS:
-        return False
-    matches = _PATTERNS[scope["method"]].fullmatch(_path(scope)) or _match_folders(scope)
-    return bool(matches or _match_job(scope) or _match_sql(scope))
-
-
-def _match_sql(scope: Scope) -> re.Match[str] | None:
-    return _SQL_PATTERNS[scope["method"]].fullmatch(_path(scope))
-
-
-def _match_job(scope: Scope) -> re.Match[str] | None:
-    return None if scope["method"] == "POST" else _JOB_PATH.fullmatch(_path(scope))
-
-
-def _match_folders(scope: Scope) -> re.Match[str] | None:
+def match_folders(scope: Scope) -> re.Match[str] | None:
     """A path with parameters as folders, not decoded yet: a value may have a slash in it."""
-    if "=" not in scope["path"] or scope["method"] == "POST":
+    if "=" not in scope["path"]:
         return None
     raw = scope.get("raw_path")
-    path = _path(scope) if raw is None else raw.decode("latin-1")
+    path = path_of(scope) if raw is None else raw.decode("latin-1")
     return _FOLDERS_PATH.fullmatch(path.removeprefix(scope.get("root_path", "")))
 
 
@@ -117,17 +110,17 @@ def read_request(scope: Scope) -> Request:
         headers=read_headers(scope),
         base_url=base_url_of(scope),
         limits=limits_of(scope),
+        share=scope.get(SHARE, ""),
     )
-    # The most common first: thousands come in a second.
-    if (match := _PATTERNS[scope["method"]].fullmatch(_path(scope))) is not None:
+    if (match := _PATTERNS[scope["method"]].fullmatch(path_of(scope))) is not None:
         extension = match[2] if match.re.groups > 1 else ""
         return make(name=match[1], extension=extension, query=query)
-    if (match := _match_job(scope)) is not None:
+    if (match := _JOB_PATH.fullmatch(path_of(scope))) is not None:
         return make(name="", extension=match[2], query=query, job=match[1])
-    if (match := _match_sql(scope)) is not None:
+    if (match := _SQL_PATTERNS[scope["method"]].fullmatch(path_of(scope))) is not None:
         extension = match[1] if match.re.groups else ""
         return make(name="", extension=extension, query=query, sql=True)
-    match = _match_folders(scope)
+    match = match_folders(scope)
     assert match is not None, "only called for paths that it handles"
     # The same request with its folders in the query, so that it is the same call.
     name, folders, extension = match.groups()

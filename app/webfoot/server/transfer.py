@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from webfoot.errors import Error
+from webfoot.errors import Error, InvalidParameters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from webfoot.store import Blob
 
 _PIECE = 1 << 20
+# A body of sixteen megabytes over half a megabit a second.
+_BODY_S = 300.0
 _Done = TypeVar("_Done")
 
 
@@ -101,15 +103,22 @@ async def read_body(receive: Receive, most_bytes: int) -> bytes:
 
     Raises:
         ClientGone: If the client closes the connection before its end.
+        InvalidParameters: If it takes too long to come.
     """
     body = bytearray()
-    while len(body) <= most_bytes:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
+    try:
+        async with asyncio.timeout(_BODY_S):
+            while len(body) <= most_bytes:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    break
+    except TimeoutError:
+        raise InvalidParameters(
+            f"after {_BODY_S:g} s, {len(body)} bytes of the body had come; send less at once"
+        ) from None
     return bytes(body[: most_bytes + 1])
 
 

@@ -1,0 +1,187 @@
+"""Who is let in: from what a request shows to who asks, and what they may do."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+import anyio.to_thread
+
+from webfoot.access.credentials import read_credential, shown_in
+from webfoot.access.keys import PREFIX, id_of, unknown_key
+from webfoot.access.principal import ANONYMOUS, Principal
+from webfoot.access.roles import BUILT_IN, Rights
+from webfoot.access.shares import read_share, token_in
+from webfoot.access.throttling import Limits
+from webfoot.errors import Unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from webfoot.access.keys import Key, Keys
+    from webfoot.access.roles import Policy
+    from webfoot.access.shares import Share
+    from webfoot.access.tokens import Tokens
+
+# What was found out of who shows what is good for so long without another look.
+_FRESH_S = 0.5
+_REMEMBERED = 10_000
+# A token is checked on a thread, and may wait for its issuer there: not on all threads.
+_TOKENS_AT_ONCE = 4
+_LOCAL = re.compile(r"127(\.\d+){3}|::1|/.*")
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who makes a request, and what they may do.
+
+    Args:
+        principal: Who.
+        rights: What.
+        limits: How much of it.
+        share: The share link that they came by, if it was one.
+    """
+
+    principal: Principal
+    rights: Rights
+    limits: Limits = Limits()  # noqa: RUF009  # it is frozen, too
+    share: Share | None = None
+
+
+# Who asks where nobody is asked who they are: it is the operator, or everybody is welcome.
+ANYBODY = Asker(ANONYMOUS, Rights((BUILT_IN["admin"],)))
+
+
+class Guard(Protocol):
+    """Says who makes a request."""
+
+    def asks(self) -> bool:
+        """Whether it wants to know who somebody is."""
+
+    async def identify(self, scope: Mapping[str, Any]) -> Asker:
+        """Who makes a request.
+
+        Raises:
+            Unauthorized: If that is not known, and must be.
+        """
+
+
+class NoGuard:
+    """For a folder that is served inside a process: whoever can ask could read its files."""
+
+    def asks(self) -> bool:
+        """It does not."""
+        return False
+
+    async def identify(self, scope: Mapping[str, Any]) -> Asker:  # noqa: ARG002  # everybody may
+        """Anybody."""
+        return ANYBODY
+
+
+class DoorGuard:
+    """For a server: who has no key is let in while nobody has one, and only where that is safe.
+
+    Args:
+        policy: What roles may do.
+        keys: Where keys and share links are.
+        tokens: Reads the tokens of an identity provider, if there is one.
+        welcomes_all: Whether others than this machine are let in while nobody has a key.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        keys: Sequence[Keys],
+        tokens: Tokens | None,
+        *,
+        welcomes_all: bool,
+    ) -> None:
+        self._policy = policy
+        self._keys = keys
+        self._tokens = tokens
+        self._welcomes_all = welcomes_all
+        self._asks = tokens is not None
+        self._looked = -math.inf
+        # By a hash of what was shown: who it was, and until when that is sure.
+        self._known: dict[bytes, tuple[Asker, float]] = {}
+        self._checking = anyio.CapacityLimiter(_TOKENS_AT_ONCE)
+
+    def asks(self) -> bool:
+        """Whether keys were given out; once that is so, it stays so until the server ends."""
+        now = time.monotonic()
+        if not self._asks and now - self._looked > _FRESH_S:
+            self._looked = now
+            self._asks = any(keys.exist() for keys in self._keys)
+        return self._asks
+
+    async def identify(self, scope: Mapping[str, Any]) -> Asker:
+        """Who makes a request; see `Guard`."""
+        if not self.asks():
+            return self._welcome(scope)
+        token = token_in(scope["query_string"])
+        shown = token.encode() if token else shown_in(scope)
+        if not shown:
+            raise Unauthorized("a key is needed")
+        kind = b"share\0" if token else b"header\0"
+        digest = hashlib.sha256(kind + shown).digest()
+        known = self._known.get(digest)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        asker, until = self._read_share(token) if token else await self._read(shown)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        left_s = min(until - time.time(), _FRESH_S)
+        self._known[digest] = asker, time.monotonic() + left_s
+        return asker
+
+    def _welcome(self, scope: Mapping[str, Any]) -> Asker:
+        # Where the server listens, which no request can pretend.
+        address = scope.get("server") or ("", None)
+        if self._welcomes_all or _LOCAL.fullmatch(address[0]):
+            return ANYBODY
+        raise Unauthorized(
+            "this server has given out no key, and was not told to be open to everybody; make a key"
+            " (webfoot keys create --role analyst), or set WEBFOOT_OPEN=true"
+        )
+
+    def _read_share(self, token: str) -> tuple[Asker, float]:
+        for keys in self._keys:
+            secret = keys.share_secret()
+            share = None if secret is None else read_share(token, secret)
+            if share is None:
+                continue
+            if not keys.shared(share.id):
+                raise Unauthorized("this link was revoked; ask whoever gave it to you for another")
+            return Asker(share.principal, share.rights, share.limits, share), share.expires
+        raise Unauthorized(
+            "this link is not one that this server gave out, or was changed on the way; copy it"
+            " whole"
+        )
+
+    async def _read(self, header: bytes) -> tuple[Asker, float]:
+        text = read_credential(header)
+        if not text:
+            raise Unauthorized("a key is needed")
+        if text.startswith(PREFIX) or self._tokens is None:
+            return self._read_key(text)
+        read = self._tokens.read
+        principal, until = await anyio.to_thread.run_sync(read, text, limiter=self._checking)
+        rights = self._policy.rights(principal.roles)
+        return Asker(principal, rights, rights.limits), until
+
+    def _read_key(self, text: str) -> tuple[Asker, float]:
+        key = self._find(id_of(text))
+        if key is None:
+            raise unknown_key()
+        until = key.check(text, time.time())
+        rights = self._policy.rights(key.roles, key.udfs, key.formats)
+        return Asker(key.principal, rights, key.limits.over(rights.limits)), until
+
+    def _find(self, id: str) -> Key | None:  # noqa: A002  # it is one
+        found = (keys.find(id) for keys in self._keys)
+        return next((key for key in found if key is not None), None)

@@ -1,0 +1,136 @@
+"""All that decides on requests, put together from the settings."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from webfoot.access.guards import DoorGuard, NoGuard
+from webfoot.access.key_folder import KeyFolder
+from webfoot.access.key_setting import KeySetting, read_keys, write_keys
+from webfoot.access.roles import Policy, read_policy
+from webfoot.access.throttling import Throttle
+from webfoot.access.tokens import Issuer, Tokens
+from webfoot.access.usage import Usage
+from webfoot.errors import Forbidden, SettingsError
+from webfoot.settings import IN_SECRETS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from webfoot.access.guards import Guard
+    from webfoot.access.keys import Keys
+    from webfoot.access.shares import Share
+    from webfoot.settings import Settings
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who is let in, what they may do, and how much of it.
+
+    Args:
+        guard: Says who asks.
+        policy: Says what roles may do.
+        throttle: Counts what is asked for.
+        usage: Keeps some of that.
+        folder: Where keys and share links are given out, if there is one.
+        keys: Where they are, the folder among them.
+    """
+
+    guard: Guard
+    policy: Policy
+    throttle: Throttle
+    usage: Usage
+    folder: KeyFolder | None = None
+    keys: Sequence[Keys] = ()
+
+    def give(self, share: Share) -> str:
+        """Give out a share link: its token.
+
+        Raises:
+            Forbidden: If nothing could sign it.
+        """
+        for keys in self.keys:
+            if keys.exist():
+                return keys.give(share)
+        raise Forbidden(
+            "share links are signed by what comes with the first key (webfoot keys create), or by"
+            " WEBFOOT_SHARE_SECRET; this server has neither"
+        )
+
+    def close(self) -> None:
+        """Write what is not written yet, and let go of the folder."""
+        self.usage.close()
+        if self.folder is not None:
+            self.folder.close()
+
+
+def open_access() -> Access:
+    """Nobody is asked anything: for what is served inside a process."""
+    usage = Usage(None)
+    return Access(NoGuard(), Policy(), Throttle(usage), usage)
+
+
+def access_of(settings: Settings) -> Access:
+    """What the settings say; nothing is made on disk.
+
+    Raises:
+        SettingsError: If they make no sense together.
+    """
+    policy = read_policy(settings.roles)
+    place = settings.access_folder
+    folder = None if place is None else KeyFolder(place)
+    keys: list[Keys] = [] if folder is None else [folder]
+    if settings.keys or settings.share_secret:
+        keys.append(_listed(settings))
+    guard = DoorGuard(policy, keys, _tokens(settings), welcomes_all=settings.open)
+    usage = Usage(place)
+    return Access(guard, policy, Throttle(usage), usage, folder, keys)
+
+
+def _listed(settings: Settings) -> KeySetting:
+    listed = settings.keys or write_keys((), ())
+    if not listed.startswith(IN_SECRETS):
+        read_keys(listed)
+    told = (listed, settings.share_secret)
+    return KeySetting(*(partial(_value, text, settings.secrets) for text in told))
+
+
+def _value(text: str, places: Sequence[str]) -> str:
+    """The text itself, or the secret that it names.
+
+    Raises:
+        LookupError: If that cannot be had.
+    """
+    if not text.startswith(IN_SECRETS):
+        return text
+    # DuckDB comes with it, which takes 70 ms.
+    from webfoot.database.secrets import secrets_of  # noqa: PLC0415
+
+    return secrets_of(places).get(text.removeprefix(IN_SECRETS)).value
+
+
+def _tokens(settings: Settings) -> Tokens | None:
+    if not settings.jwt_issuer:
+        return None
+    if not settings.jwt_audience:
+        raise SettingsError(
+            "WEBFOOT_JWT_ISSUER is set, and WEBFOOT_JWT_AUDIENCE is not: tokens that were made for"
+            " other servers would be accepted; set it to this server's name at the issuer"
+        )
+    if importlib.util.find_spec("jwt") is None:
+        raise SettingsError(
+            "WEBFOOT_JWT_ISSUER needs PyJWT, which is not installed; install webfoot[oidc]"
+        )
+    return Tokens(
+        Issuer(
+            url=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            keys_url=settings.jwt_keys,
+            algorithms=settings.jwt_algorithms,
+            roles_claim=settings.jwt_roles,
+            tenant_claim=settings.jwt_tenant,
+        )
+    )

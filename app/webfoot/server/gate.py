@@ -1,0 +1,224 @@
+"""The gate: every request is decided here, before anything else looks at it.
+
+    is there room → who asks → may they → how much of it → what there is for them
+
+What is behind it finds the answers in the request: see `webfoot.server.visits`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from webfoot.access.credentials import is_basic, shown_in
+from webfoot.access.principal import PRINCIPAL
+from webfoot.access.shares import token_in, without_token
+from webfoot.errors import Error, Forbidden, ServerBusy, Unauthorized
+from webfoot.server.address import base_url_of
+from webfoot.server.bounds import refuse_oversized
+from webfoot.server.permissions import FOR_RESULTS, Need, check_rights, wanted_by
+from webfoot.server.problems import Reply
+from webfoot.server.requests import SHARE, read_request
+from webfoot.server.telling import tell_nothing, tell_reader, tell_visitor, without_body
+from webfoot.server.transfer import send_reply
+from webfoot.server.visits import VISIT, Visit
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from webfoot.access.guards import Asker
+    from webfoot.access.opening import Access
+    from webfoot.access.roles import Rights
+    from webfoot.engine import Engine
+    from webfoot.registry import Registry
+    from webfoot.server.permissions import Wanted
+    from webfoot.server.problems import Headers
+    from webfoot.settings import Settings
+
+# There are as many kinds of askers as there are roles, and links: their views are made anew else.
+_MOST_REGISTRIES = 1_000
+_SAFE = ("GET", "HEAD")
+# What a browser says of a request that another site's page makes it send, with whatever key it has.
+_FOREIGN = (b"cross-site", b"same-site")
+_VARY = (b"vary", b"Authorization, X-Api-Key")
+
+
+class Gate:
+    """An ASGI application that lets requests in to others.
+
+    Args:
+        access: Who is let in, and how much they may.
+        engine: Has the UDFs.
+        settings: How many may be in at once, and how errors are told.
+        results: Answers those that are for a table.
+        others: Answers all else.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        engine: Engine,
+        settings: Settings,
+        results: ASGIApp,
+        others: ASGIApp,
+    ) -> None:
+        self._access = access
+        self._engine = engine
+        self._settings = settings
+        self._results = results
+        self._others = others
+        self._inside = 0
+        self._narrowed: dict[Rights, Registry] = {}
+        self._narrowed_from: Registry | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or have it answered."""
+        wanted = wanted_by(scope)
+        if wanted is not None and wanted.need is Need.NOTHING:
+            await self._others(scope, receive, send)
+            return
+        counted: list[str] = []
+        self._inside += 1
+        try:
+            decided = await self._decide(scope, wanted, counted)
+            if isinstance(decided, Reply):
+                await send_reply(decided, send)
+                return
+            for_result = wanted is not None and wanted.need in FOR_RESULTS
+            answer = self._results if for_result else self._others
+            await answer(decided, receive, _private(send) if self._access.guard.asks() else send)
+        finally:
+            self._inside -= 1
+            for name in counted:
+                self._access.throttle.leave(name)
+
+    async def _decide(
+        self, scope: Scope, wanted: Wanted | None, counted: list[str]
+    ) -> Scope | Reply:
+        """The request with all that was decided of it; or what to answer at once.
+
+        Args:
+            scope: The request.
+            wanted: What it is for.
+            counted: Gets the names that it is counted under, until it has been answered.
+        """
+        reply = refuse_oversized(scope)
+        if reply is not None:
+            return _for_method(reply, scope)
+        try:
+            if self._inside > self._settings.requests:
+                raise ServerBusy(
+                    f"{self._settings.requests} requests are being answered, which is all that"
+                    " this server takes at once; try again in a moment"
+                )
+            asker = await self._access.guard.identify(scope)
+            # In place: what notes requests outside of here reads it there.
+            scope[PRINCIPAL] = asker.principal
+            if wanted is None:
+                return _for_method(tell_nothing(scope), scope)
+            _refuse_foreign(scope)
+            check_rights(asker, wanted)
+            # HEAD never fails, and makes nothing.
+            if scope["method"] != "HEAD":
+                await self._count(asker, wanted, counted)
+            return self._admitted(scope, wanted, asker)
+        except Error as error:
+            return await self._refusal(error, scope, wanted)
+
+    async def _count(self, asker: Asker, wanted: Wanted, counted: list[str]) -> None:
+        """Count a request that makes something; it may have to wait.
+
+        Raises:
+            TooManyRequests: If it is one too many.
+        """
+        access = self._access
+        wait_s = 0.0
+        if access.guard.asks():
+            wait_s = access.throttle.enter(asker.principal.id, asker.limits)
+            counted.append(asker.principal.id)
+        limits = access.policy.limits_of(wanted.udf) if wanted.udf else None
+        if limits is not None and asker.rights.sees(wanted.udf):
+            name = f"udf:{wanted.udf}"
+            wait_s = max(wait_s, access.throttle.enter(name, limits))
+            counted.append(name)
+        if wait_s:
+            await asyncio.sleep(wait_s)
+
+    def _admitted(self, scope: Scope, wanted: Wanted, asker: Asker) -> Scope:
+        scope[VISIT] = Visit(asker, self._registry_for(asker.rights))
+        if asker.share is None:
+            return scope
+        query = scope["query_string"]
+        own = asker.share.apply(query) if wanted.need is Need.RESULT else without_token(query)
+        return {**scope, "query_string": own, SHARE: token_in(query)}
+
+    def _registry_for(self, rights: Rights) -> Registry:
+        """The UDFs that there are for somebody of these rights."""
+        registry = self._engine.registry
+        if rights.unbounded:
+            return registry
+        if self._narrowed_from is not registry or len(self._narrowed) > _MOST_REGISTRIES:
+            self._narrowed, self._narrowed_from = {}, registry
+        narrowed = self._narrowed.get(rights)
+        if narrowed is None:
+            narrowed = self._narrowed[rights] = registry.only(rights.sees)
+        return narrowed
+
+    async def _refusal(self, error: Error, scope: Scope, wanted: Wanted | None) -> Reply:
+        """The error, told as whoever asks will see it."""
+        self._add_cure(error, scope)
+        if wanted is not None and wanted.need in FOR_RESULTS:
+            return _for_method(tell_reader(error, read_request(scope), self._settings), scope)
+        return _for_method(await tell_visitor(error, scope, self._settings), scope)
+
+    def _add_cure(self, error: Error, scope: Scope) -> None:
+        """Say how a key is shown, to who has shown none that is good."""
+        if not isinstance(error, Unauthorized) or not self._access.guard.asks():
+            return
+        if not token_in(scope["query_string"]):
+            error.detail += (
+                "; send it as `Authorization: Bearer KEY`; in DuckDB: CREATE SECRET webfoot (TYPE"
+                f" http, BEARER_TOKEN 'KEY', SCOPE '{base_url_of(scope)}/'); in a spreadsheet, use"
+                " a share link"
+            )
+
+
+def _refuse_foreign(scope: Scope) -> None:
+    """Refuse what another site's page makes a browser send with a key that only the browser knows.
+
+    Raises:
+        Forbidden: If it is that.
+    """
+    if scope["method"] in _SAFE or not is_basic(shown_in(scope)):
+        return
+    if any(name == b"sec-fetch-site" and value in _FOREIGN for name, value in scope["headers"]):
+        raise Forbidden(
+            "a page of another site may change nothing here with the key that the browser knows;"
+            " send the key as `Authorization: Bearer …`"
+        )
+
+
+def _private(send: Send) -> Send:
+    """Sends what is for one asker: no cache may hand it to another, nor any link tell of it."""
+
+    async def forward(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = _private_headers(message["headers"])
+        await send(message)
+
+    return forward
+
+
+def _private_headers(headers: Headers) -> Headers:
+    told = [
+        (name, value.replace(b"public", b"private") if name == b"cache-control" else value)
+        for name, value in headers
+        if name != b"referrer-policy"
+    ]
+    if not any(name == b"cache-control" for name, _ in told):
+        told.append((b"cache-control", b"no-store"))
+    return [*told, _VARY, (b"referrer-policy", b"no-referrer")]
+
+
+def _for_method(reply: Reply, scope: Scope) -> Reply:
+    return without_body(reply) if scope["method"] == "HEAD" else reply
