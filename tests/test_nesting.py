@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.places import FakeRunner, Place
 
 from webfoot.access.principal import ANONYMOUS, Principal
-from webfoot.errors import FanoutLimit, InvalidParameters, UdfNotFound
+from webfoot.errors import FanoutLimit, InvalidParameters, RunError, UdfNotFound
 from webfoot.lineage import Tally, new_lineage
 from webfoot.results import Reach
 from webfoot.runners.jobs import QueryJob, StitchJob, UdfJob, ViewJob
@@ -87,6 +87,35 @@ def test_what_is_out_of_reach_is_refused_whatever_the_run_says(ask: Ask) -> None
         ask("hourly", "n=1", reach=reach)
     with pytest.raises(UdfNotFound):
         ask("nothing", "n=1")
+
+
+def tell_who_asks(place: Place, name: str) -> None:
+    """As if the UDF had been saved with a parameter for it."""
+    udf, registry = place.udf(name), place.engine.registry
+    told = replace(udf, parameters=replace(udf.parameters, injected={"who": "principal"}))
+    place.engine.registry = replace(registry, udfs={**registry.udfs, name: told})
+
+
+def test_what_is_shared_calls_nothing_that_is_told_who_asks(place: Place) -> None:
+    place.engine._runner = Asking()
+    query = place.engine.query("SELECT 1", "[]", None, Reach(), ANONYMOUS)
+    tell_who_asks(place, "hourly")
+    with pytest.raises(RunError, match="hourly is told who asks"):
+        asyncio.run(place.engine.answer(query))
+
+
+def test_who_asks_sql_is_who_its_calls_are_told(place: Place) -> None:
+    engine = place.engine
+    ann, bob = Principal("key:a", "red"), Principal("key:b", "red")
+
+    def audiences(reach: Reach) -> tuple[Principal, bool]:
+        queries = [engine.query("SELECT 1", "[]", None, reach, who) for who in (ann, bob)]
+        return queries[0].audience, queries[0].key == queries[1].key
+
+    assert audiences(Reach()) == (ann.among_all(), True)
+    tell_who_asks(place, "hourly")
+    assert audiences(Reach()) == (ann, False)
+    assert audiences(Reach(frozenset({"live"}))) == (ann.among_all(), True)
 
 
 def test_calls_of_sql_count_as_others_do(

@@ -1,6 +1,7 @@
 """SQL as a plain event, `{"q": "SELECT …", "limit": 20}`: who may invoke the function needs no URL.
 
-It is answered as `POST /query` is, whose request it becomes: that of a function URL.
+It is answered as `POST /query` is, whose request it becomes: that of a function URL. Where keys are
+asked for, `"key"` in the event is what that request shows.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ def is_query(event: Mapping[str, Any]) -> bool:
 
 def request_of(event: Mapping[str, Any]) -> dict[str, Any]:
     """The request that an event of SQL stands for."""
+    asked = dict(event)
+    key = asked.pop("key", None)
+    shown = {} if key is None else {"authorization": f"Bearer {key}"}
     return {
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": "/query",
         "rawQueryString": "",
-        "headers": {"host": _HOST, "content-type": "application/json"},
+        "headers": {"host": _HOST, "content-type": "application/json", **shown},
         "requestContext": {
             "domainName": _HOST,
             "http": {
@@ -38,7 +42,7 @@ def request_of(event: Mapping[str, Any]) -> dict[str, Any]:
             },
             "stage": "$default",
         },
-        "body": json.dumps(dict(event)),
+        "body": json.dumps(asked),
         "isBase64Encoded": False,
     }
 
