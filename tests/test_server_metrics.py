@@ -116,6 +116,21 @@ def test_runs_in_all_workers_add_up_to_their_records(server: Server) -> None:
     assert told.total("webfoot_run_byte_seconds_total") > 0
 
 
+def test_sql_is_a_query_too(server: Server) -> None:
+    before = scrape(server.url)
+    assert get(server, "/query.csv?sql=SELECT%2042%20AS%20n").text == "n\n42\n"
+    httpx.post(f"{server.url}/query", json={"query": "SELECT 43 AS n"}).raise_for_status()
+    assert get(server, "/query.csv?sql=DROP%20TABLE%20n").is_client_error
+    after = scrape(server.url)
+    for name, labels, count in (
+        ("duckdb_queries_total", {"status": "success"}, 2),
+        ("duckdb_errors_total", {"code": "query-refused", "fault": "client"}, 1),
+        ("webfoot_runs_total", {"kind": "query", "status": "success"}, 2),
+    ):
+        grown = after.total(name, udf="none", **labels) - before.total(name, udf="none", **labels)
+        assert grown == count, name
+
+
 def test_buckets_are_cumulative_and_end_with_the_count(server: Server) -> None:
     get(server, "/udfs/leaf.csv?n=4&tag=buckets")
     histograms = [f for f in scrape(server.url).families.values() if f.type == "histogram"]
@@ -233,7 +248,13 @@ def test_metrics_of_all_tenants_are_for_those_of_none(tmp_path: Path) -> None:
         get(server, "/udfs/leaf.csv?n=1")
         get(server, "/udfs/leaf.csv?n=1", **bearer(scraper))
         told = scrape(server.url, **bearer(scraper))
-    assert told.by("webfoot_refused_requests_total", "code") == {"forbidden": 1, "unauthorized": 1}
+    assert told.by("webfoot_refused_requests_total", "code") == {
+        "forbidden": 1,
+        "unauthorized": 1,
+        # They are there from the start.
+        "server-busy": 0,
+        "too-many-requests": 0,
+    }
     assert told.total("duckdb_errors_total", code="unauthorized", fault="client") == 1
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from webfoot.datasets import Dataset
 from webfoot.errors import SettingsError
 from webfoot.settings import PREFIX, S3Encryption, S3Place, Settings
 
@@ -37,6 +38,13 @@ TEXTS: dict[str, tuple[str, object]] = {
     "job_timeout": ("6h", 21_600.0),
     "memory": ("512MB", 512_000_000),
     "cache": ("forever", math.inf),
+    "sql": ("off", False),
+    "sql_limit": ("20", 20),
+    "sql_rows": ("5000", 5000),
+    "sql_size": ("1MB", 1_000_000),
+    "sql_timeout": ("5s", 5.0),
+    "sql_memory": ("4GB", 4_000_000_000),
+    "lake": ("taxi=s3://bucket/taxi/", (Dataset("taxi", "s3://bucket/taxi/"),)),
     "reload": ("on", True),
     "debug": ("true", True),
     "base_url": ("https://example.org/tables/", "https://example.org/tables"),

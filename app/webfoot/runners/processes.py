@@ -31,6 +31,7 @@ from webfoot.quantities import write_seconds, write_size
 from webfoot.results import Usage
 from webfoot.runners import SPARE_CALLS, Load, NoCalls, frames, prints
 from webfoot.runners.channel import open_channel
+from webfoot.runners.exceeded import memory_exceeded, time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
 from webfoot.runners.slots import Slot, Slots
 from webfoot.runs import LOG_BYTES
@@ -549,18 +550,8 @@ def _watching(
 def _exceeded(job: Job, used: int, is_late: bool) -> Error | None:
     """The limit that a run exceeds."""
     if used > job.memory_bytes:
-        return MemoryExceeded(
-            f"it used {write_size(used)} of memory, and may use {write_size(job.memory_bytes)};"
-            " make it yield batches, or raise memory= in @udf",
-            limit_bytes=job.memory_bytes,
-        )
-    if is_late:
-        return UdfTimeout(
-            f"it ran longer than {write_seconds(job.timeout_s)}; make it faster, or raise timeout="
-            " in @udf",
-            timeout_s=job.timeout_s,
-        )
-    return None
+        return memory_exceeded(job, f"used {write_size(used)} of memory")
+    return time_exceeded(job) if is_late else None
 
 
 def _shorten(log: Path, over_bytes: int) -> None:

@@ -178,7 +178,7 @@ class Spans:
                 "events": (Event("exception", said, _ns(run.started + run.seconds)),),
             }
         self._send(
-            f"{run.kind} {run.udf}",
+            f"{run.kind} {run.udf}".rstrip(),
             Origin(
                 SpanContext(span_id=int(run.id, 16), **place),
                 SpanContext(span_id=int(above, 16), **place) if above else None,
