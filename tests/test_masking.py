@@ -23,6 +23,16 @@ from webfoot.masking import mask, mask_arguments, mask_values
         ("Authorization: Bearer abc.def-ghi", "Authorization: ***"),
         ("{'authorization': 'Basic dXNlcjpwYXNz'}", "{'authorization': '***'}"),
         ("X-Api-Key: wf_1", "X-Api-Key: ***"),
+        ("FROM c(n := 1, password := 'abc')", "FROM c(n := 1, password := '***')"),
+        ("FROM c(token => 'abc', n => 1)", "FROM c(token => '***', n => 1)"),
+        (
+            "?sql=FROM%20c(n%20:=%201,secret%20:=%20'abc')&n=1",
+            "?sql=FROM%20c(n%20:=%201,secret%20:=%20'***')&n=1",
+        ),
+        (
+            "?sql=FROM+c%28password+%3A%3D+%27abc%27%29&n=1",
+            "?sql=FROM+c%28password+%3A%3D+***&n=1",
+        ),
         ("sent with Bearer 0123456789abcdef0", "sent with Bearer ***"),
         ("postgres://me:pa55@host/db", "postgres://me:***@host/db"),
         ("connect(password='hunter 2', user='me')", "connect(password='***', user='me')"),

@@ -118,7 +118,7 @@ def test_runs_in_all_workers_add_up_to_their_records(server: Server) -> None:
 
 def test_sql_is_a_query_too(server: Server) -> None:
     before = scrape(server.url)
-    assert get(server, "/query.csv?sql=SELECT%2042%20AS%20n").text == "n\n42\n"
+    assert get(server, "/query.csv?sql=SELECT%2042%20AS%20n").text == "n\r\n42\r\n"
     httpx.post(f"{server.url}/query", json={"query": "SELECT 43 AS n"}).raise_for_status()
     assert get(server, "/query.csv?sql=DROP%20TABLE%20n").is_client_error
     after = scrape(server.url)

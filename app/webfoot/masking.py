@@ -22,6 +22,8 @@ _SUSPICIOUS = re.compile(
     re.IGNORECASE,
 )
 _VALUE = r"""(?P<value>"[^"\\]*(?:\\.[^"\\]*)*"|'[^'\\]*(?:\\.[^'\\]*)*'|[^\s&;,"'<>(){}\[\]]+)"""
+_SPACE = r"(?:\s|%20|\+)*"
+_EQUALS = "(?::=|=>|=|%3A=|:%3D|%3A%3D|%3D%3E|=%3E|%3D)"
 _PATTERNS = (
     # `Authorization: Bearer …`, as a header, in a dict, or by itself.
     re.compile(
@@ -32,9 +34,11 @@ _PATTERNS = (
     re.compile(
         r"(?P<kept>\b(?:bearer|basic)\s+)(?P<value>[A-Za-z0-9._~+/-]{16,}=*)", re.IGNORECASE
     ),
-    # `_token=…`, `X-Amz-Signature=…`, `password='…'`, `"api_key": "…"`; also in a quoted URL.
+    # `_token=…`, `X-Amz-Signature=…`, `password='…'`, `"api_key": "…"`, in SQL `secret := '…'`;
+    # also in a quoted URL.
     re.compile(
-        rf"""(?P<kept>(?:(?<![A-Za-z0-9])|(?<=%3F)|(?<=%26)){_NAMES}(?:["']?\s*(?:=|%3D)|["']\s*:)\s*){_VALUE}""",
+        rf"""(?P<kept>(?:(?<![A-Za-z0-9])|(?<=%3F)|(?<=%26)|(?<=%20)|(?<=%28)|(?<=%2C)){_NAMES}"""
+        rf"""(?:["']?{_SPACE}{_EQUALS}|["']\s*:){_SPACE}){_VALUE}""",
         re.IGNORECASE,
     ),
     # A key in a query string: `?key=…`, `&_key=…`.

@@ -20,6 +20,7 @@ from webfoot.results import Refused
 from webfoot.server.address import base_url_of
 from webfoot.server.bounds import MOST_BODY_BYTES
 from webfoot.server.fanouts import from_records, read_json
+from webfoot.server.logs import without_secrets
 from webfoot.server.transfer import read_body
 from webfoot.server.visits import visit_of
 
@@ -78,7 +79,7 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
         where = f"{base_url_of(request.scope)}/jobs/{job.id}"
         told = _describe(job, where)
         if settings.debug:
-            told["log"] = jobs.log(job).splitlines()[-_LOG_LINES:]
+            told["log"] = without_secrets(jobs.log(job)).splitlines()[-_LOG_LINES:]
             told["problem"] = jobs.problem(job)
         headers = {"cache-control": "no-store"}
         if status == HTTPStatus.ACCEPTED:

@@ -16,6 +16,7 @@ from webfoot.asking import split_query
 from webfoot.literals import sql_name
 from webfoot.server import address
 from webfoot.server.forms import read_form
+from webfoot.server.logs import without_secrets
 from webfoot.server.openapi import describe
 from webfoot.server.problems import PAGE_POLICY
 from webfoot.server.telling import wants_page
@@ -101,7 +102,7 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
             raise HTTPException(404, f"there is no run {run!r}, or it is too long ago")
         shown = asdict(record)
         if settings.debug:
-            shown["log"] = engine.runs.log(run)
+            shown["log"] = without_secrets(engine.runs.log(run))
         elif record.problem:
             shown["problem"] = {k: v for k, v in record.problem.items() if k != "traceback"}
         headers = {"cache-control": "no-store", "vary": "Accept"}
