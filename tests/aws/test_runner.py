@@ -10,6 +10,7 @@ import httpx
 import pytest
 from tests.aws.fleet import fleet_of
 from tests.aws.gateway import reachable
+from tests.otlp_collector import collect
 from tests.s3_server import moto_server
 from tests.server_process import COUNT, write_udfs
 
@@ -199,3 +200,33 @@ def test_calls_below_calls_go_on_to_further_instances(fleet: Fleet) -> None:
 def test_a_circle_by_way_of_other_instances_is_found(fleet: Fleet) -> None:
     problem = get(fleet, "circle.json").json()
     assert "called in a circle" in problem["detail"]
+
+
+def test_a_trace_goes_on_in_other_instances(tmp_path: Path, udfs: Path, s3: S3Server) -> None:
+    trace, above = "5" * 32, "00000000000000aa"
+    with collect() as collector:
+        told = {
+            "WEBFOOT_STORE": str(s3.make_place()),
+            "WEBFOOT_WORKERS": "1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            # What is sent before an answer is, as an instance stands still after it.
+            "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+        }
+        with fleet_of(4, tmp_path / "fleet", udfs, {**s3.environment, **told}) as fleet:
+            with reachable(fleet) as gateway:
+                answer = httpx.get(
+                    f"{gateway.url}/udfs/nested.parquet?depth=2",
+                    headers={"traceparent": f"00-{trace}-{above}-01"},
+                    timeout=120,
+                )
+            assert answer.is_success
+            assert sum(one.starts for one in fleet.environments) > 1
+        # The request, and 1 + 3 + 9 runs.
+        spans = collector.wait_for(14, trace)
+    assert len(spans) == 14
+    [request] = [span for span in spans if span.parent == above]
+    [top] = [span for span in spans if span.parent == request.id]
+    middle = [span for span in spans if span.parent == top.id]
+    assert len(middle) == 3
+    for one in middle:
+        assert len([span for span in spans if span.parent == one.id]) == 3

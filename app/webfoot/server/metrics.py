@@ -178,20 +178,14 @@ class Metrics:
 
     def add(self, exchange: Exchange) -> None:
         """Count an exchange that is over."""
-        asked = Asked(
-            exchange.method if exchange.method in _METHODS else "other",
-            exchange.route,
-            exchange.status,
-            exchange.udf if exchange.udf in self._engine.registry else "",
-            exchange.extension,
-            exchange.cache or "",
-            exchange.code,
-        )
-        alike = self._requests.get(asked)
+        it = exchange
+        # A plain tuple, which is equal to one with names, and made in a third of the time.
+        told = (it.method, it.route, it.status, it.udf, it.extension, it.cache or "", it.code)
+        alike = self._requests.get(told)  # type: ignore[call-overload]  # so it is
         if alike is None:
-            alike = self._requests[asked] = Requests()
-        alike.add(exchange.seconds)
-        alike.sent += exchange.sent
+            alike = self._requests.setdefault(self._bounded(Asked(*told)), Requests())
+        alike.add(it.seconds)
+        alike.sent += it.sent
 
     def state(self, store: Store, gate: Gate, records: Records, settings: Settings) -> State:
         """Everything as it is now.
@@ -215,6 +209,12 @@ class Metrics:
             problems=len(registry.problems),
             settings=settings,
         )
+
+    def _bounded(self, asked: Asked) -> Asked:
+        """The same, without words that only a client has made up."""
+        method = asked.method if asked.method in _METHODS else "other"
+        udf = asked.udf if asked.udf in self._engine.registry else ""
+        return asked._replace(method=method, udf=udf)
 
     def _add_run(self, run: Run, _: Lineage) -> None:
         ran = Ran(run.udf, run.kind, (run.problem or {}).get("code", ""))
