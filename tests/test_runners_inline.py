@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -102,6 +103,12 @@ def pid_in(tmp_path: Path) -> int:
 
 def test_a_run_is_in_this_process(tmp_path: Path, write_files: Callable[..., Path]) -> None:
     assert run(tmp_path, write_files, "pid") == os.getpid()
+
+
+def test_its_memory_is_that_of_this_process(tmp_path: Path) -> None:
+    load = InlineRunner(1, 4, tmp_path).load()
+    assert load.memory_bytes == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
+    assert (load.processes, load.running, load.waiting) == (1, 0, 0)
 
 
 def test_a_time_limit_gives_up(tmp_path: Path, write_files: Callable[..., Path]) -> None:

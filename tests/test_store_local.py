@@ -16,6 +16,7 @@ from tests.test_store import get, put
 
 from webfoot.errors import SettingsError
 from webfoot.results import Failure, Known, Result, digest, to_json
+from webfoot.store import Holdings
 from webfoot.store.blobs import BlobMemory
 from webfoot.store.local import LocalStore
 
@@ -115,6 +116,7 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
         assert not there[1]
         assert there[1:9] == sorted(there[1:9])
         assert used_bytes(store) <= 1_000_000
+        assert store.holdings() == Holdings(used_bytes(store), there.count(False))
         for result, is_there in zip(results, there, strict=True):
             assert ((await store.find(result.key)).result is not None) == is_there
 
