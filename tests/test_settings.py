@@ -31,6 +31,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "runner": ("inline", "inline"),
     "workers": ("97", 97),
     "queue": ("3", 3),
+    "queue_wait": ("30s", 30.0),
     "calls": ("7", 7),
     "depth": ("4", 4),
     "timeout": ("1m30s", 90.0),

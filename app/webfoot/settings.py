@@ -259,6 +259,12 @@ class Settings:
     )
     workers: int = _setting(cores(), _read_count, "How many UDFs run at once.")
     queue: int = _setting(256, _read_count, "How many calls may wait before the answer is 503.")
+    queue_wait: float = _setting(
+        120.0,
+        quantities.timeout,
+        "How long a call may have to wait for its turn, as far as can be told, before the answer is"
+        " 503.",
+    )
     calls: int = _setting(
         100_000, _read_count, "How many calls one request may lead to, through all that it calls."
     )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
     from webfoot.runners.nested import Answers
-    from webfoot.runners.slots import Slot
+    from webfoot.runners.slots import Queue, Slot
 
 _T = TypeVar("_T")
 
@@ -44,11 +44,11 @@ class InlineRunner:
 
     Args:
         workers: How many run at once; many times as many that only wait.
-        queue: How many requests more may wait.
+        queue: Which requests may wait.
         temp: Where DuckDB may spill.
     """
 
-    def __init__(self, workers: int, queue: int, temp: Path) -> None:
+    def __init__(self, workers: int, queue: Queue, temp: Path) -> None:
         self.calls_at_once = workers + SPARE_CALLS
         self._slots = Slots(workers, queue)
         self._waiting_slots = Slots(workers * SHARED_JOBS, queue)

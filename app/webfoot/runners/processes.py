@@ -33,7 +33,7 @@ from webfoot.runners import SPARE_CALLS, Load, NoCalls, frames, prints
 from webfoot.runners.channel import open_channel
 from webfoot.runners.exceeded import memory_exceeded, time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
-from webfoot.runners.slots import Slot, Slots
+from webfoot.runners.slots import Queue, Slot, Slots
 from webfoot.runs import LOG_BYTES
 
 if TYPE_CHECKING:
@@ -164,11 +164,11 @@ class ProcessRunner:
 
     Args:
         workers: How many run at once.
-        queue: How many requests more may wait.
+        queue: Which requests may wait.
         temp: Where workers may put temporary files, each in a folder of its own.
     """
 
-    def __init__(self, workers: int, queue: int, temp: Path) -> None:
+    def __init__(self, workers: int, queue: Queue, temp: Path) -> None:
         self.calls_at_once = workers + SPARE_CALLS
         self._workers = workers
         self._temp = temp
