@@ -107,7 +107,7 @@ def test_a_run_is_in_this_process(tmp_path: Path, write_files: Callable[..., Pat
 
 
 def test_its_memory_is_that_of_this_process(tmp_path: Path) -> None:
-    load = InlineRunner(1, 4, tmp_path).load()
+    load = InlineRunner(1, Queue(4), tmp_path).load()
     assert load.memory_bytes == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
     assert (load.processes, load.running, load.waiting) == (1, 0, 0)
 
