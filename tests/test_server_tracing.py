@@ -147,6 +147,16 @@ def test_errors_are_told_where_they_happen(server: Server, collector: Collector)
     assert event == {"exception.type": "udf-failed", "exception.message": leaf.said}
 
 
+def test_an_error_that_is_told_as_a_table_is_one_all_the_same(
+    server: Server, collector: Collector
+) -> None:
+    trace, above = trace_of("in a sheet")
+    assert ask(
+        server, trace, above, "/udfs/leaf.csv?n=1&fail=true&tag=sheet&_for=sheets"
+    ).is_success
+    assert {span.failed for span in collector.wait_for(2, trace)} == {True}
+
+
 def test_what_a_client_did_wrong_is_no_error_of_the_server(
     server: Server, collector: Collector
 ) -> None:
@@ -211,15 +221,18 @@ def test_the_variables_of_opentelemetry_are_heard(tmp_path: Path) -> None:
             OTEL_TRACES_SAMPLER="parentbased_always_off",
             # Spans wait for the end of the server.
             OTEL_BSP_SCHEDULE_DELAY="60000",
+            # Those of FastAPI have queries in them, as they came.
+            FASTAPI_OTEL_AUTO_CONFIGURE="true",
         )
         with serve(folder, environment=environment) as server:
             httpx.get(f"{server.url}/udfs/one.csv?n=1")
             trace, above = trace_of("heard")
             ask(server, trace, above, "/udfs/leaf.parquet?n=1")
+            ask(server, trace, above, "/udfs")
             assert collector.bodies == []
         spans = collector.spans()
         assert {span.trace for span in spans} == {trace}
-        assert len(spans) == 1
+        assert [span.name for span in spans] == [f"GET {TABLES}", "GET /udfs"]
         assert {span.service for span in spans} == {"tables"}
         assert collector.headers[0]["x-tenant"] == "ours"
 

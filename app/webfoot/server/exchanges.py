@@ -10,14 +10,13 @@ from contextvars import ContextVar
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 
-from webfoot.errors import UdfNotFound
+from webfoot.errors import Error, UdfNotFound
 from webfoot.lineage import Tally
 
 if TYPE_CHECKING:
     from starlette.types import Message, Scope, Send
 
     from webfoot.access.principal import Principal
-    from webfoot.errors import Error
     from webfoot.results import Result
     from webfoot.server.spans import Origin
 
@@ -113,6 +112,13 @@ class Exchange:
 def has_failed(status: int, code: str) -> bool:
     """Whether an exchange with such an end has failed: an error may be told with the status 200."""
     return bool(code) or status >= HTTPStatus.BAD_REQUEST
+
+
+def fault_of(status: int, code: str) -> Literal["client", "server"]:
+    """Whose fault it is that an exchange with such an end has failed."""
+    known = Error.classes.get(code)
+    status = status if known is None else known.status
+    return "server" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "client"
 
 
 def begin(scope: Scope) -> Exchange:

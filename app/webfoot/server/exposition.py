@@ -15,8 +15,7 @@ from prometheus_client.exposition import choose_encoder
 
 import webfoot
 from webfoot.billing import GIB, PRICES, architecture
-from webfoot.errors import Error
-from webfoot.server.exchanges import CLIENT_GONE, has_failed
+from webfoot.server.exchanges import fault_of, has_failed
 from webfoot.server.metrics import CLASSES_S, Times
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from webfoot.server.metrics import Asked, RunSums, State
 
 _NONE = "none"
-_SERVER_FAULT = 500
 # Of those who are turned away, and would have been answered at another time, or with another key.
 _REFUSALS = frozenset({"forbidden", "server-busy", "too-many-requests", "unauthorized"})
 _LIMITS = [*map(str, CLASSES_S), "+Inf"]
@@ -125,7 +123,7 @@ def _of_queries(state: State) -> Iterator[Metric]:
         "Requests for tables that failed, and whose fault it was: the client's or the server's.",
         ("udf", "code", "fault"),
         (
-            ((it.udf, it.code or f"http-{it.status}", _fault(it)), alike.count)
+            ((it.udf, it.code or f"http-{it.status}", fault_of(it.status, it.code)), alike.count)
             for it, alike in queries
             if has_failed(it.status, it.code)
         ),
@@ -190,7 +188,10 @@ def _of_places(state: State) -> Iterator[Metric]:
     load, settings = state.load, state.settings
     gauges = {
         "runs_in_progress": ("Runs that have their turn.", load.running),
-        "runs_limit": ("How many may have it at once.", settings.workers),
+        "runs_limit": (
+            "How many may have it at once; more may that only wait.",
+            settings.workers,
+        ),
         "runs_waiting": ("Runs that wait for their turn.", load.waiting),
         "queue_limit": ("How many may wait, before the answer is 503.", settings.queue),
         "worker_processes": ("Processes that run UDFs.", load.processes),
@@ -221,15 +222,6 @@ def _of_places(state: State) -> Iterator[Metric]:
 
 def _status(asked: Asked) -> str:
     return "error" if has_failed(asked.status, asked.code) else "success"
-
-
-def _fault(asked: Asked) -> str:
-    """Whose fault a failure is."""
-    if asked.code == CLIENT_GONE:
-        return "client"
-    known = Error.classes.get(asked.code)
-    status = asked.status if known is None else known.status
-    return "server" if status >= _SERVER_FAULT else "client"
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

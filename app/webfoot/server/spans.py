@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 import webfoot
 from webfoot.quantities import shorten
+from webfoot.server.exchanges import fault_of, has_failed
 from webfoot.server.logs import without_secrets
 
 if TYPE_CHECKING:
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
     from webfoot.runs import Run
     from webfoot.server.exchanges import Exchange
 
-# Who does not take spans in this time goes without: the next request, or the server's end, waits.
+# So long an answer on Lambda, and the end of a server, wait for those who take spans.
 _FLUSHING_S = 0.3
 _CLOSING_S = 3.0
 _MOST_TEXT = 1_000
-_SERVER_FAULT = 500
 
 
 class Origin(NamedTuple):
@@ -121,15 +121,16 @@ class Spans:
                 "webfoot.bytes": result.size,
                 "webfoot.executions": result.executions,
             }
+        ended = exchange.status, exchange.code
         # Of a server, what a client did wrong is no error.
-        is_fault = exchange.status >= _SERVER_FAULT
+        is_error = has_failed(*ended) and fault_of(*ended) == "server"
         self._send(
             f"{exchange.method} {exchange.route}".rstrip(),
             origin,
             (exchange.began, exchange.seconds),
             told,
             kind=SpanKind.SERVER,
-            status=Status(StatusCode.ERROR, exchange.code) if is_fault else Status(),
+            status=Status(StatusCode.ERROR, exchange.code) if is_error else Status(),
         )
 
     def flush(self) -> None:
