@@ -81,13 +81,13 @@ class Application(FastAPI):
         self.jobs = jobs
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
-        results = DataEndpoint(parts.engine, parts.store, holding, settings)
+        results = DataEndpoint(parts.engine, parts.store, holding, access.calling, settings)
         self._gate = Gate(access, parts.engine, settings, results, self._answer_other)
         plain = [*catalog_routes(parts.engine, parts.store), *system_routes(system)]
         self._plain_routes: dict[Any, Route] = {route.endpoint: route for route in plain}
         self.router.routes.extend(plain)
         self.include_router(page_routes(parts.engine, settings))
-        self.include_router(job_routes(jobs, parts.engine, settings))
+        self.include_router(job_routes(jobs, parts.engine, access.calling, settings))
         self.include_router(share_routes(access))
         self.include_router(static_routes())
         self.include_router(self.health.routes())

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from webfoot.engine import Engine
     from webfoot.jobs import Job
     from webfoot.jobs.running import Jobs
+    from webfoot.lineage import Admit
     from webfoot.registry import Registry
     from webfoot.results import Question
     from webfoot.settings import Settings
@@ -42,8 +43,15 @@ _LOG_LINES = 40
 _STOPPING_S = 2.0
 
 
-def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
-    """The routes of jobs."""
+def job_routes(jobs: Jobs, engine: Engine, admit: Admit, settings: Settings) -> APIRouter:
+    """The routes of jobs.
+
+    Args:
+        jobs: The jobs.
+        engine: Reads what is asked.
+        admit: Counts what is asked of a UDF.
+        settings: Whether authors are told more.
+    """
     router = APIRouter(include_in_schema=False)
 
     @router.post("/jobs")
@@ -58,7 +66,8 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
         read = partial(read_question, engine, visit.registry, visit.principal, body)
         question = await run_in_threadpool(read)
         own = None if once is None else _own(once, visit.principal)
-        job = await jobs.submit(question, once=own)
+        async with admit(question.udf):
+            job = await jobs.submit(question, once=own)
         return await _tell(job, request, HTTPStatus.ACCEPTED)
 
     @router.api_route("/jobs/{id}", methods=["GET", "HEAD"])
