@@ -15,12 +15,9 @@ from starlette.routing import Route
 from webfoot.asking import split_query
 from webfoot.literals import sql_name
 from webfoot.server import address
-from webfoot.server.forms import read_form
-from webfoot.server.openapi import describe
 from webfoot.server.problems import PAGE_POLICY
 from webfoot.server.telling import wants_page
 from webfoot.server.visits import visit_of
-from webfoot.snippets import snippets
 from webfoot.templating import render_page
 from webfoot.views import MEDIA_TYPES
 
@@ -78,6 +75,10 @@ def _udf_routes(engine: Engine, settings: Settings) -> list[Route]:
         description = _describe(udf, engine, base_url_of(request))
         if not wants_html(request):
             return JSONResponse(description, headers=_DATA_HEADERS)
+        # What only pages need, starts on Lambda go without.
+        from webfoot.server.forms import read_form  # noqa: PLC0415
+        from webfoot.snippets import snippets  # noqa: PLC0415
+
         given = _given(request)
         return _page(
             request,
@@ -130,13 +131,17 @@ def _run_routes(engine: Engine, settings: Settings) -> list[Route]:
 
 
 def _show_openapi(request: Request) -> Response:
-    document = describe(visit_of(request.scope).registry, base_url_of(request))
-    return JSONResponse(document, headers=_DATA_HEADERS)
+    return JSONResponse(_openapi(request), headers=_DATA_HEADERS)
 
 
 def _show_docs(request: Request) -> Response:
-    document = describe(visit_of(request.scope).registry, base_url_of(request))
-    return _page(request, "docs.html", document=document)
+    return _page(request, "docs.html", document=_openapi(request))
+
+
+def _openapi(request: Request) -> dict[str, Any]:
+    from webfoot.server.openapi import describe  # noqa: PLC0415  # as above
+
+    return describe(visit_of(request.scope).registry, base_url_of(request))
 
 
 def _catalog_page(request: Request, settings: Settings) -> Response:
@@ -160,6 +165,8 @@ def _catalog_page(request: Request, settings: Settings) -> Response:
 
 def _attach(registry: Registry, base_url: str) -> str:
     """How to attach the catalog, and a call that works as it stands if there is one."""
+    from webfoot.snippets import snippets  # noqa: PLC0415  # as above
+
     easiest = min(registry.values(), key=_required)
     return next(s.text for s in snippets(easiest, base_url) if s.name == "duckdb-attach")
 
