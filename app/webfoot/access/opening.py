@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from webfoot.access.guards import DoorGuard, NoGuard
-from webfoot.access.key_setting import KeySetting, read_keys, write_keys
 from webfoot.access.roles import Policy, read_policy
 from webfoot.access.throttling import Throttle, counted_as
 from webfoot.access.usage import Usage
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from webfoot.access.guards import Guard
     from webfoot.access.key_folder import KeyFolder
+    from webfoot.access.key_setting import KeySetting
     from webfoot.access.keys import Keys
     from webfoot.access.shares import Share
     from webfoot.access.tokens import Tokens
@@ -113,6 +113,9 @@ def access_of(settings: Settings) -> Access:
 
 
 def _listed(settings: Settings) -> KeySetting:
+    # Where keys are in a folder, nothing is here.
+    from webfoot.access.key_setting import KeySetting, read_keys, write_keys  # noqa: PLC0415
+
     listed = settings.keys or write_keys((), ())
     if not listed.startswith(IN_SECRETS):
         read_keys(listed)

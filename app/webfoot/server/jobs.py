@@ -10,9 +10,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from webfoot.access.principal import Principal
 from webfoot.errors import InvalidParameters
@@ -25,6 +25,9 @@ from webfoot.server.visits import visit_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from webfoot.engine import Engine
     from webfoot.jobs import Job
@@ -43,7 +46,7 @@ _LOG_LINES = 40
 _STOPPING_S = 2.0
 
 
-def job_routes(jobs: Jobs, engine: Engine, admit: Admit, settings: Settings) -> APIRouter:
+def job_routes(jobs: Jobs, engine: Engine, admit: Admit, settings: Settings) -> list[Route]:
     """The routes of jobs.
 
     Args:
@@ -52,9 +55,7 @@ def job_routes(jobs: Jobs, engine: Engine, admit: Admit, settings: Settings) -> 
         admit: Counts what is asked of a UDF.
         settings: Whether authors are told more.
     """
-    router = APIRouter(include_in_schema=False)
 
-    @router.post("/jobs")
     async def submit(request: Request) -> Response:
         once = request.headers.get("idempotency-key")
         if once is not None and not 0 < len(once) <= _MOST_KEY:
@@ -70,18 +71,16 @@ def job_routes(jobs: Jobs, engine: Engine, admit: Admit, settings: Settings) -> 
             job = await jobs.submit(question, once=own)
         return await _tell(job, request, HTTPStatus.ACCEPTED)
 
-    @router.api_route("/jobs/{id}", methods=["GET", "HEAD"])
-    async def show(id: str, request: Request) -> Response:  # noqa: A002  # the path's name for it
-        return await _tell(await find(id, request), request, HTTPStatus.OK)
+    async def show(request: Request) -> Response:
+        return await _tell(await find(request), request, HTTPStatus.OK)
 
-    @router.delete("/jobs/{id}")
-    async def cancel(id: str, request: Request) -> Response:  # noqa: A002  # likewise
-        job = await find(id, request)
+    async def cancel(request: Request) -> Response:
+        job = await find(request)
         await jobs.cancel(job)
         return await _tell(await jobs.wait(job, _STOPPING_S), request, HTTPStatus.OK)
 
-    async def find(id: str, request: Request) -> Job:  # noqa: A002  # likewise
-        return await jobs.get(id, visit_of(request.scope).principal)
+    async def find(request: Request) -> Job:
+        return await jobs.get(request.path_params["id"], visit_of(request.scope).principal)
 
     async def _tell(job: Job, request: Request, status: HTTPStatus) -> Response:
         where = f"{base_url_of(request.scope)}/jobs/{job.id}"
@@ -96,7 +95,11 @@ def job_routes(jobs: Jobs, engine: Engine, admit: Admit, settings: Settings) -> 
             headers["retry-after"] = "1"
         return JSONResponse(told, status, headers)
 
-    return router
+    return [
+        Route("/jobs", submit, methods=["POST"]),
+        Route("/jobs/{id}", show, methods=["GET", "HEAD"]),
+        Route("/jobs/{id}", cancel, methods=["DELETE"]),
+    ]
 
 
 def _describe(job: Job, where: str) -> dict[str, Any]:
