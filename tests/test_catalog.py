@@ -10,8 +10,9 @@ import pytest
 from tests.server_process import EVERY_TYPE, connect, write_udfs
 
 from webfoot.assembly import load_folder
-from webfoot.catalog import Kind, catalog_script, standalone_script
+from webfoot.catalog import Kind
 from webfoot.catalog.macros import distinct
+from webfoot.catalog.script import catalog_script, standalone_script
 from webfoot.database import write_database
 from webfoot.settings import Settings
 

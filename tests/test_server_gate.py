@@ -44,9 +44,17 @@ def plain(n: int = 1):
 @udf
 def limited(n: int = 1):
     return [{"n": n}]
+
+@udf
+def limited_in_sql(n: int = 1):
+    return [{"n": n}]
+
+@udf
+def limited_in_jobs(n: int = 1):
+    return [{"n": n}]
 """
 ROLES = """
-[udfs.limited]
+[udfs."limited*"]
 rate = "2/h"
 """
 
@@ -103,6 +111,28 @@ def test_a_udf_has_a_limit_for_all_together(server: Server) -> None:
     assert "udf:limited: 2 requests are answered in 1h" in answers[2].json()["detail"]
     assert httpx.head(f"{server.url}/udfs/limited.json?n=3").status_code == 200
     assert httpx.get(f"{server.url}/udfs/plain.json").status_code == 200
+
+
+def test_what_sql_calls_counts_for_the_limits_of_udfs(server: Server) -> None:
+    def ask(*numbers: int) -> httpx.Response:
+        calls = " UNION ALL ".join(f"FROM limited_in_sql(n := {n})" for n in numbers)
+        return httpx.post(f"{server.url}/query", json={"query": calls}, timeout=30)
+
+    assert ask(1, 2).json()["rows"] == 2
+    refused = ask(3)
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "too-many-requests"
+    assert int(refused.headers["retry-after"]) > 1000
+    assert "udf:limited_in_sql: 2 requests are answered in 1h" in refused.json()["detail"]
+    assert httpx.post(f"{server.url}/query", json={"query": "FROM plain()"}).is_success
+
+
+def test_jobs_count_for_the_limits_of_udfs(server: Server) -> None:
+    def submit(n: int) -> httpx.Response:
+        asked = {"udf": "limited_in_jobs", "parameters": {"n": n}}
+        return httpx.post(f"{server.url}/jobs", json=asked)
+
+    assert [submit(n).status_code for n in range(3)] == [202, 202, 429]
 
 
 def test_an_open_server_answers_as_it_always_did(server: Server) -> None:

@@ -33,6 +33,15 @@ def test_what_one_writes_another_reads_at_once(tmp_path: Path) -> None:
     two.close()
 
 
+def test_a_file_is_made_when_it_is_first_used(tmp_path: Path) -> None:
+    path = tmp_path / "below" / "a.sqlite"
+    file = SqliteFile(path, SCHEMA)
+    assert list(tmp_path.rglob("*")) == [path.parent]
+    assert file.run(COUNT) == [(0,)]
+    assert path.exists()
+    file.close()
+
+
 def test_many_may_open_a_new_file_at_once_and_write(tmp_path: Path) -> None:
     failed: list[BaseException] = []
 
@@ -98,8 +107,8 @@ def test_a_damaged_file_is_begun_anew(
     os.utime(path, (long_ago, long_ago))
     with caplog.at_level(logging.WARNING):
         file = SqliteFile(path, SCHEMA)
+        assert file.run(COUNT) == [(0,)]
     assert "is damaged" in caplog.text
-    assert file.run(COUNT) == [(0,)]
     file.close()
 
 
@@ -127,4 +136,4 @@ def test_what_goes_wrong_is_an_error_of_the_operating_system(tmp_path: Path) -> 
     file.close()
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="unable to open"):
-        SqliteFile(tmp_path / "folder", SCHEMA)
+        SqliteFile(tmp_path / "folder", SCHEMA).run(COUNT)

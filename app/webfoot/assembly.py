@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING
 
 from webfoot import registry, sources
 from webfoot.engine import Engine
-from webfoot.jobs.bucket import BucketRecords
-from webfoot.jobs.folder import FolderRecords
 from webfoot.probe import probe
 from webfoot.runners.slots import Queue
 from webfoot.runs import Runs
 from webfoot.settings import S3Place
-from webfoot.store.bucket import Bucket
-from webfoot.store.local import LocalStore
-from webfoot.store.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,10 +117,18 @@ def load_folder(settings: Settings) -> Registry:
 
 def _open_store(settings: Settings) -> tuple[Store, Path, JobRecords]:
     """The store that the settings name, a folder for records, and where jobs are."""
+    # As above: one of the two.
     if isinstance(settings.store, S3Place):
+        from webfoot.jobs.bucket import BucketRecords  # noqa: PLC0415
+        from webfoot.store.bucket import Bucket  # noqa: PLC0415
+        from webfoot.store.s3 import S3Store  # noqa: PLC0415
+
         bucket = Bucket(settings.store, settings.s3)
         shared = S3Store(bucket, settings.store_size)
         return shared, shared.stage("server", "records"), BucketRecords(bucket)
+    from webfoot.jobs.folder import FolderRecords  # noqa: PLC0415
+    from webfoot.store.local import LocalStore  # noqa: PLC0415
+
     folder = settings.store.absolute()
     return LocalStore(folder, settings.store_size), folder, FolderRecords(folder / "jobs")
 

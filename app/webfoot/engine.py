@@ -354,7 +354,7 @@ class Engine:
         *,
         ranged: bool = False,
         rerun: bool = False,
-        tally: Tally | None = None,
+        lineage: Lineage | None = None,
     ) -> Answer:
         """The rows of a query; see `result`.
 
@@ -366,9 +366,9 @@ class Engine:
             query: The query.
             ranged: See `result`.
             rerun: Likewise.
-            tally: Gets what it costs.
+            lineage: Where it comes from; a request of its own if not given.
         """
-        lineage = self.request(tally or Tally())
+        lineage = lineage or self.request(Tally())
         run = partial(self._run_query, query, lineage)
         return await self._made(query.key, run, lineage.linger_s, ranged=ranged, rerun=rerun)
 

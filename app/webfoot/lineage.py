@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,14 @@ from webfoot.billing import gb_seconds
 from webfoot.errors import FanoutLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from webfoot.registry import Registry
     from webfoot.runners import Descent
     from webfoot.runs import Run
+
+    Admit = Callable[[str], AbstractAsyncContextManager[None]]
 
 
 class Budget:
@@ -98,6 +102,11 @@ class Tally:
         self.memory_bytes = max(self.memory_bytes, run.memory_bytes or 0)
 
 
+def admit_all(udf: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG001  # any
+    """Let every call be made."""
+    return nullcontext()
+
+
 @dataclass(frozen=True)
 class Lineage:
     """A call's place among the calls that one request led to.
@@ -116,6 +125,7 @@ class Lineage:
         depth: How deep this one is; 0 for the request's own.
         parent: The run that makes it.
         path: The keys of the calls, and the fan-outs, that it is below; the nearest last.
+        admit: Counts a call that somebody makes without naming it in an address, while it is made.
     """
 
     trace: str
@@ -128,6 +138,7 @@ class Lineage:
     depth: int = 0
     parent: str | None = None
     path: tuple[str, ...] = ()
+    admit: Admit = admit_all
 
     @property
     def key(self) -> str | None:

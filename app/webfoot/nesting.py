@@ -145,4 +145,7 @@ class QueryCalls(RunCalls):
             # It has become so since the query was asked.
             raise RunError(f"{udf} is told who asks since a moment ago; ask again")
         for index, query in enumerate(arguments):
-            yield Answered(index, await self._engine.file_below(found, query, asker, below))
+            # To whoever asks SQL, it is a call of their own.
+            async with below.admit(udf):
+                file = await self._engine.file_below(found, query, asker, below)
+            yield Answered(index, file)

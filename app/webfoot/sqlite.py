@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,26 +30,21 @@ _log = logging.getLogger(__name__)
 class SqliteFile:
     """A file with tables, which this and other processes read and change.
 
-    What goes wrong with it is an OSError, as with any file: ENOSPC if the disk is full. One thread
-    at a time may use it.
+    It is opened, and made if it is missing, when it is first used, which few starts on Lambda wait
+    for. What goes wrong with it is an OSError, as with any file: ENOSPC if the disk is full. One
+    thread at a time may use it.
 
     Args:
-        path: Where it is; made if it is missing, with the folder above it.
+        path: Where it is; the folder above it is made if it is missing.
         schema: The statement that makes its table, if that is missing.
     """
 
     def __init__(self, path: Path, schema: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _AsOsErrors():
-            try:
-                self._connection = _open(path, schema)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError as error:
-                _log.warning("%s is damaged (%s); a new one takes its place", path, error)
-                for suffix in ("", "-wal", "-shm"):
-                    Path(f"{path}{suffix}").unlink(missing_ok=True)
-                self._connection = _open(path, schema)
+        self._path = path
+        self._schema = schema
+        self._opening = threading.Lock()
+        self._opened: sqlite3.Connection | None = None
 
     def run(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run one statement, which is a transaction of its own.
@@ -57,7 +53,7 @@ class SqliteFile:
             Its rows.
         """
         with _AsOsErrors():
-            return self._connection.execute(statement, values).fetchall()
+            return self._connection().execute(statement, values).fetchall()
 
     def size(self) -> int:
         """How many bytes of the file are in use."""
@@ -71,11 +67,30 @@ class SqliteFile:
         """Give the disk back what is not in use."""
         with _AsOsErrors():
             # `execute` would end after the first page.
-            self._connection.executescript("PRAGMA incremental_vacuum")
+            self._connection().executescript("PRAGMA incremental_vacuum")
 
     def close(self) -> None:
         """Close the file."""
-        self._connection.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    def _connection(self) -> sqlite3.Connection:
+        with self._opening:
+            if self._opened is None:
+                self._opened = _open_or_renew(self._path, self._schema)
+            return self._opened
+
+
+def _open_or_renew(path: Path, schema: str) -> sqlite3.Connection:
+    try:
+        return _open(path, schema)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        _log.warning("%s is damaged (%s); a new one takes its place", path, error)
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        return _open(path, schema)
 
 
 def _open(path: Path, schema: str) -> sqlite3.Connection:

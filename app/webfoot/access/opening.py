@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from webfoot.access.guards import DoorGuard, NoGuard
-from webfoot.access.key_setting import KeySetting, read_keys, write_keys
 from webfoot.access.roles import Policy, read_policy
-from webfoot.access.throttling import Throttle
+from webfoot.access.throttling import Throttle, counted_as
 from webfoot.access.usage import Usage
 from webfoot.errors import Forbidden, SettingsError
 from webfoot.settings import IN_SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from webfoot.access.guards import Guard
     from webfoot.access.key_folder import KeyFolder
+    from webfoot.access.key_setting import KeySetting
     from webfoot.access.keys import Keys
     from webfoot.access.shares import Share
     from webfoot.access.tokens import Tokens
@@ -50,6 +52,25 @@ class Access:
     def counts(self) -> bool:
         """Whether anybody, or any UDF, may be asked for only so much."""
         return self.guard.asks() or bool(self.policy.udf_limits)
+
+    @asynccontextmanager
+    async def calling(self, udf: str) -> AsyncIterator[None]:
+        """Count a call that no address names, as requests for its UDF are counted: it may wait.
+
+        Raises:
+            TooManyRequests: If it is one too many.
+        """
+        limits = self.policy.limits_of(udf)
+        if limits is None:
+            yield
+            return
+        name = counted_as(udf)
+        wait_s = self.throttle.enter(name, limits)
+        try:
+            await asyncio.sleep(wait_s)
+            yield
+        finally:
+            self.throttle.leave(name)
 
     def give(self, share: Share) -> str:
         """Give out a share link: its token.
@@ -96,6 +117,9 @@ def access_of(settings: Settings) -> Access:
 
 
 def _listed(settings: Settings) -> KeySetting:
+    # Where keys are in a folder, nothing is here.
+    from webfoot.access.key_setting import KeySetting, read_keys, write_keys  # noqa: PLC0415
+
     listed = settings.keys or write_keys((), ())
     if not listed.startswith(IN_SECRETS):
         read_keys(listed)

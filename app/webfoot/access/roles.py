@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property, reduce
@@ -136,6 +135,8 @@ def read_policy(path: Path | None) -> Policy:
     """
     if path is None:
         return Policy()
+    import tomllib  # noqa: PLC0415  # 3 ms, which a start on Lambda goes without
+
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         _refuse_unknown(document, {"roles", "udfs"}, "the file")

@@ -6,6 +6,7 @@ UDFs are loaded once for each instance, and importing this package loads nothing
 
 from __future__ import annotations
 
+import gc
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,16 @@ def __getattr__(name: str) -> object:
 
 @cache
 def _start() -> Handler:
-    from webfoot.aws.environment import read_settings  # noqa: PLC0415  # see above
-    from webfoot.aws.invocations import Handler  # noqa: PLC0415  # likewise
-    from webfoot.aws.shutdown import close_at_sigterm  # noqa: PLC0415  # likewise
-
+    # Modules stay: to look among what they make for garbage, again and again, takes a tenth of a
+    # start.
+    gc.disable()
+    try:
+        from webfoot.aws.environment import read_settings  # noqa: PLC0415  # see above
+        from webfoot.aws.invocations import Handler  # noqa: PLC0415  # likewise
+        from webfoot.aws.shutdown import close_at_sigterm  # noqa: PLC0415  # likewise
+    finally:
+        gc.freeze()
+        gc.enable()
     started = Handler(read_settings())
     close_at_sigterm(started.close)
     return started

@@ -7,20 +7,16 @@
 A macro runs in the reader's DuckDB: it writes its arguments into a URL and reads the Parquet there.
 """
 
-from webfoot.catalog.script import (
-    MACROS_SCHEMA,
-    Kind,
-    catalog_script,
-    macro_names,
-    partial_script,
-    standalone_script,
-)
+from enum import Enum
 
-__all__ = [
-    "MACROS_SCHEMA",
-    "Kind",
-    "catalog_script",
-    "macro_names",
-    "partial_script",
-    "standalone_script",
-]
+# What the catalog is attached as, in documents, and by the script that is run by hand.
+MACROS_SCHEMA = "udfs"
+
+
+class Kind(Enum):
+    """For which DuckDB a catalog is written."""
+
+    TYPED = "typed"
+    """1.4 and later: parameters have types, and a wrong one fails before any request."""
+    UNTYPED = "untyped"
+    """Older ones, which cannot read a macro that has types."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from webfoot.catalog import MACROS_SCHEMA, Kind
 from webfoot.catalog.macros import (
     arguments_of,
     distinct,
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from webfoot.registry import Registry
     from webfoot.results import Reach
 
-# What the catalog is attached as, in documents, and by the script that is run by hand.
-MACROS_SCHEMA = "udfs"
 _INT64 = (-(2**63), 2**63 - 1)
 _UDFS = {
     "name": "VARCHAR",
@@ -57,15 +55,6 @@ _PARAMETERS = {
     "choices": "VARCHAR[]",
     "schema": "VARCHAR",
 }
-
-
-class Kind(Enum):
-    """For which DuckDB a catalog is written."""
-
-    TYPED = "typed"
-    """1.4 and later: parameters have types, and a wrong one fails before any request."""
-    UNTYPED = "untyped"
-    """Older ones, which cannot read a macro that has types."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from webfoot.catalog import MACROS_SCHEMA, macro_names
+from webfoot.catalog import MACROS_SCHEMA
+from webfoot.catalog.script import macro_names
 from webfoot.errors import QueryFailed, QueryRefused
 from webfoot.literals import sql_text
 

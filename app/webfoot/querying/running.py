@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from webfoot.catalog import partial_script
+from webfoot.catalog.script import partial_script
 from webfoot.errors import (
     DatasetUnavailable,
     Error,

@@ -43,7 +43,6 @@ from webfoot.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.routing import Route
     from starlette.types import Receive, Scope, Send
 
     from webfoot.access.opening import Access
@@ -97,18 +96,23 @@ class Application(FastAPI):
         self.jobs = jobs
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
-        results = DataEndpoint(parts.engine, parts.store, holding, settings)
+        results = DataEndpoint(parts.engine, parts.store, holding, access.calling, settings)
         self._gate = Gate(access, parts.engine, settings, results, self._answer_other)
-        plain = [*catalog_routes(parts.engine, parts.store), *system_routes(system)]
-        self._plain_routes: dict[Any, Route] = {route.endpoint: route for route in plain}
-        self.router.routes.extend(plain)
-        self.include_router(page_routes(parts.engine, settings))
-        self.include_router(job_routes(jobs, parts.engine, settings))
-        self.include_router(share_routes(access))
-        self.include_router(static_routes())
-        self.include_router(self.health.routes())
         counted = partial(self._metrics.state, parts.store, self._gate, records, settings)
-        self.include_router(metrics_routes(counted))
+        # Plain ones, for endpoints that take the request: for a parameter that FastAPI reads, it
+        # imports the whole of pydantic's first version, a twentieth of a start on Lambda.
+        routes = [
+            *catalog_routes(parts.engine, parts.store),
+            *system_routes(system),
+            *page_routes(parts.engine, settings),
+            *job_routes(jobs, parts.engine, access.calling, settings),
+            *share_routes(access),
+            *static_routes(),
+            *self.health.routes(),
+            *metrics_routes(counted),
+        ]
+        self._paths: dict[Any, str] = {route.endpoint: route.path for route in routes}
+        self.router.routes.extend(routes)
         self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)
         self.add_exception_handler(Exception, _show_bug)
@@ -149,9 +153,8 @@ class Application(FastAPI):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # The framework notes which route it has taken; Starlette's part, only what answers.
-            route = scope.get("route") or self._plain_routes.get(scope.get("endpoint"))
-            exchange_of(scope).route = "" if route is None else route.path
+            # The framework notes only what answers.
+            exchange_of(scope).route = self._paths.get(scope.get("endpoint"), "")
 
     async def _show_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Error)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from webfoot.catalog import Kind, catalog_script, standalone_script
+from webfoot.catalog import Kind
 from webfoot.errors import ServerBusy
 from webfoot.results import Result, digest
 from webfoot.runs import new_id
@@ -87,7 +87,9 @@ class Scripts:
             self._written, self._written_for = OrderedDict(), current
         written, key = self._written, (base_url, kind, tuple(registry))
         if key not in written:
-            from webfoot.database import DUCKDB_VERSION  # noqa: PLC0415  # what serves results starts without
+            # What serves results starts without.
+            from webfoot.catalog.script import catalog_script  # noqa: PLC0415
+            from webfoot.database import DUCKDB_VERSION  # noqa: PLC0415
 
             told = registry, base_url, lifetimes(self._engine, registry), kind
             sql = await asyncio.to_thread(catalog_script, *told)
@@ -180,6 +182,8 @@ def catalog_routes(engine: Engine, store: Store) -> list[Route]:
     """
 
     async def show_script(request: Request) -> Response:
+        from webfoot.catalog.script import standalone_script  # noqa: PLC0415  # as above
+
         kind = Kind.UNTYPED if "untyped" in request.url.path else Kind.TYPED
         registry = visit_of(request.scope).registry
         told = registry, base_url_of(request.scope), lifetimes(engine, registry), kind

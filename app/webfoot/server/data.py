@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
+    from webfoot.lineage import Admit
     from webfoot.results import Question, Result
     from webfoot.server.exchanges import Exchange
     from webfoot.server.holding import Holding
@@ -146,13 +147,17 @@ class DataEndpoint:
         engine: Gives results.
         store: Gives their bytes.
         holding: Sends on who has waited long enough.
+        admit: Counts what SQL calls.
         settings: How to show errors and caching.
     """
 
-    def __init__(self, engine: Engine, store: Store, holding: Holding, settings: Settings) -> None:
+    def __init__(
+        self, engine: Engine, store: Store, holding: Holding, admit: Admit, settings: Settings
+    ) -> None:
         self._engine = engine
         self._store = store
         self._holding = holding
+        self._admit = admit
         self._settings = settings
         # Before the request is sent on, or its reader told to come back.
         self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
@@ -393,9 +398,8 @@ class DataEndpoint:
         rerun = not ranged and wants_rerun(request.headers)
         if isinstance(asked.call, Query):
             warm, self._warm = self._warm, True
-            asking = self._engine.answer(
-                asked.call, ranged=ranged, rerun=rerun, tally=request.exchange.tally
-            )
+            lineage = replace(self._engine.request(request.exchange.tally), admit=self._admit)
+            asking = self._engine.answer(asked.call, ranged=ranged, rerun=rerun, lineage=lineage)
             answer = await unless_gone(receive, asking)
             _note_answer(request.exchange, answer, stale=False)
             return _Obtained(answer.result, _timing(answer), warm=warm)

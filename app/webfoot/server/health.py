@@ -5,10 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
     from webfoot.engine import Engine
 
 _READ = ["GET", "HEAD"]
@@ -30,23 +33,23 @@ class Health:
         """Be ready no more: the server is about to end."""
         self._draining = True
 
-    def routes(self) -> APIRouter:
+    def routes(self) -> list[Route]:
         """`/healthz` and `/readyz`."""
-        router = APIRouter(include_in_schema=False)
+        return [
+            Route("/healthz", _tell_alive, methods=_READ),
+            Route("/readyz", self._tell_ready, methods=_READ),
+        ]
 
-        @router.api_route("/healthz", methods=_READ)
-        def healthz() -> Response:
-            return JSONResponse({"status": "ok"}, headers=_HEADERS)
+    async def _tell_ready(self, _: Request) -> Response:
+        registry = self._engine.registry
+        status = HTTPStatus.SERVICE_UNAVAILABLE if self._draining else HTTPStatus.OK
+        told = {
+            "status": "draining" if self._draining else "ready",
+            "udfs": len(registry),
+            "problems": len(registry.problems),
+        }
+        return JSONResponse(told, status, headers=_HEADERS)
 
-        @router.api_route("/readyz", methods=_READ)
-        def readyz() -> Response:
-            registry = self._engine.registry
-            status = HTTPStatus.SERVICE_UNAVAILABLE if self._draining else HTTPStatus.OK
-            told = {
-                "status": "draining" if self._draining else "ready",
-                "udfs": len(registry),
-                "problems": len(registry.problems),
-            }
-            return JSONResponse(told, status, headers=_HEADERS)
 
-        return router
+async def _tell_alive(_: Request) -> Response:
+    return JSONResponse({"status": "ok"}, headers=_HEADERS)

@@ -10,9 +10,9 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from webfoot.access.principal import Principal
 from webfoot.errors import InvalidParameters
@@ -27,9 +27,13 @@ from webfoot.server.visits import visit_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from starlette.requests import Request
+    from starlette.responses import Response
+
     from webfoot.engine import Engine
     from webfoot.jobs import Job
     from webfoot.jobs.running import Jobs
+    from webfoot.lineage import Admit
     from webfoot.registry import Registry
     from webfoot.results import Question
     from webfoot.settings import Settings
@@ -43,11 +47,16 @@ _LOG_LINES = 40
 _STOPPING_S = 2.0
 
 
-def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
-    """The routes of jobs."""
-    router = APIRouter(include_in_schema=False)
+def job_routes(jobs: Jobs, engine: Engine, admit: Admit, settings: Settings) -> list[Route]:
+    """The routes of jobs.
 
-    @router.post("/jobs")
+    Args:
+        jobs: The jobs.
+        engine: Reads what is asked.
+        admit: Counts what is asked of a UDF.
+        settings: Whether authors are told more.
+    """
+
     async def submit(request: Request) -> Response:
         once = request.headers.get("idempotency-key")
         if once is not None and not 0 < len(once) <= _MOST_KEY:
@@ -59,21 +68,20 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
         read = partial(read_question, engine, visit.registry, visit.principal, body)
         question = await run_in_threadpool(read)
         own = None if once is None else _own(once, visit.principal)
-        job = await jobs.submit(question, once=own)
+        async with admit(question.udf):
+            job = await jobs.submit(question, once=own)
         return await _tell(job, request, HTTPStatus.ACCEPTED)
 
-    @router.api_route("/jobs/{id}", methods=["GET", "HEAD"])
-    async def show(id: str, request: Request) -> Response:  # noqa: A002  # the path's name for it
-        return await _tell(await find(id, request), request, HTTPStatus.OK)
+    async def show(request: Request) -> Response:
+        return await _tell(await find(request), request, HTTPStatus.OK)
 
-    @router.delete("/jobs/{id}")
-    async def cancel(id: str, request: Request) -> Response:  # noqa: A002  # likewise
-        job = await find(id, request)
+    async def cancel(request: Request) -> Response:
+        job = await find(request)
         await jobs.cancel(job)
         return await _tell(await jobs.wait(job, _STOPPING_S), request, HTTPStatus.OK)
 
-    async def find(id: str, request: Request) -> Job:  # noqa: A002  # likewise
-        return await jobs.get(id, visit_of(request.scope).principal)
+    async def find(request: Request) -> Job:
+        return await jobs.get(request.path_params["id"], visit_of(request.scope).principal)
 
     async def _tell(job: Job, request: Request, status: HTTPStatus) -> Response:
         where = f"{base_url_of(request.scope)}/jobs/{job.id}"
@@ -88,7 +96,11 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
             headers["retry-after"] = "1"
         return JSONResponse(told, status, headers)
 
-    return router
+    return [
+        Route("/jobs", submit, methods=["POST"]),
+        Route("/jobs/{id}", show, methods=["GET", "HEAD"]),
+        Route("/jobs/{id}", cancel, methods=["DELETE"]),
+    ]
 
 
 def _describe(job: Job, where: str) -> dict[str, Any]:

@@ -8,25 +8,25 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.routing import Route
 
 from webfoot.asking import split_query
 from webfoot.literals import sql_name
 from webfoot.server import address
-from webfoot.server.forms import read_form
 from webfoot.server.logs import without_secrets
-from webfoot.server.openapi import describe
 from webfoot.server.problems import PAGE_POLICY
 from webfoot.server.telling import wants_page
 from webfoot.server.visits import visit_of
-from webfoot.snippets import snippets
 from webfoot.templating import render_page
 from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from webfoot.definition import Udf
     from webfoot.engine import Engine
@@ -49,21 +49,20 @@ _LOG_LINES = 200
 _DATA_HEADERS = {"cache-control": "no-cache", "vary": "Accept"}
 
 
-def page_routes(engine: Engine, settings: Settings) -> APIRouter:
+def page_routes(engine: Engine, settings: Settings) -> list[Route]:
     """The routes of everything that is no table."""
-    router = APIRouter(include_in_schema=False)
-    _add_udfs(router, engine, settings)
-    _add_runs(router, engine, settings)
-    _add_documents(router)
-    return router
+    return [
+        *_udf_routes(engine, settings),
+        *_run_routes(engine, settings),
+        Route("/openapi.json", _show_openapi, methods=_READ),
+        Route("/docs", _show_docs, methods=_READ),
+    ]
 
 
-def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
-    @router.api_route("/", methods=_READ)
+def _udf_routes(engine: Engine, settings: Settings) -> list[Route]:
     def index(request: Request) -> Response:
         return _catalog_page(request, settings)
 
-    @router.api_route("/udfs", methods=_READ)
     def list_udfs(request: Request) -> Response:
         if wants_html(request):
             return _catalog_page(request, settings)
@@ -72,14 +71,15 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         problems = [_plain(problem, debug=settings.debug) for problem in registry.problems]
         return JSONResponse({"udfs": udfs, "problems": problems}, headers=_DATA_HEADERS)
 
-    # Parameters are taken from the request: for one that FastAPI reads, it imports the whole of
-    # pydantic's first version, a twentieth of a start on Lambda.
-    @router.api_route("/udfs/{name}", methods=_READ)
     def show_udf(request: Request) -> Response:
         udf = visit_of(request.scope).registry.find(request.path_params["name"])
         description = _describe(udf, engine, base_url_of(request))
         if not wants_html(request):
             return JSONResponse(description, headers=_DATA_HEADERS)
+        # What only pages need, starts on Lambda go without.
+        from webfoot.server.forms import read_form  # noqa: PLC0415
+        from webfoot.snippets import snippets  # noqa: PLC0415
+
         given = _given(request)
         return _page(
             request,
@@ -92,9 +92,14 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
             downloads=[extension for extension in MEDIA_TYPES if extension != "html"],
         )
 
+    return [
+        Route("/", index, methods=_READ),
+        Route("/udfs", list_udfs, methods=_READ),
+        Route("/udfs/{name}", show_udf, methods=_READ),
+    ]
 
-def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
-    @router.api_route("/runs/{run}", methods=_READ)
+
+def _run_routes(engine: Engine, settings: Settings) -> list[Route]:
     def show_run(request: Request) -> Response:
         run: str = request.path_params["run"]
         record = engine.runs.find(run)
@@ -123,17 +128,21 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         page.headers.update(headers)
         return page
 
+    return [Route("/runs/{run}", show_run, methods=_READ)]
 
-def _add_documents(router: APIRouter) -> None:
-    @router.api_route("/openapi.json", methods=_READ)
-    def openapi(request: Request) -> Response:
-        document = describe(visit_of(request.scope).registry, base_url_of(request))
-        return JSONResponse(document, headers=_DATA_HEADERS)
 
-    @router.api_route("/docs", methods=_READ)
-    def docs(request: Request) -> Response:
-        document = describe(visit_of(request.scope).registry, base_url_of(request))
-        return _page(request, "docs.html", document=document)
+def _show_openapi(request: Request) -> Response:
+    return JSONResponse(_openapi(request), headers=_DATA_HEADERS)
+
+
+def _show_docs(request: Request) -> Response:
+    return _page(request, "docs.html", document=_openapi(request))
+
+
+def _openapi(request: Request) -> dict[str, Any]:
+    from webfoot.server.openapi import describe  # noqa: PLC0415  # as above
+
+    return describe(visit_of(request.scope).registry, base_url_of(request))
 
 
 def _catalog_page(request: Request, settings: Settings) -> Response:
@@ -157,6 +166,8 @@ def _catalog_page(request: Request, settings: Settings) -> Response:
 
 def _attach(registry: Registry, base_url: str) -> str:
     """How to attach the catalog, and a call that works as it stands if there is one."""
+    from webfoot.snippets import snippets  # noqa: PLC0415  # as above
+
     easiest = min(registry.values(), key=_required)
     return next(s.text for s in snippets(easiest, base_url) if s.name == "duckdb-attach")
 

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from webfoot.errors import ServerBusy, TooManyRequests
-from webfoot.spreadsheets import neutral, write_record
 from webfoot.templating import render_page
 from webfoot.unreadable import unreadable_parquet
 from webfoot.views import MEDIA_TYPES
@@ -107,6 +106,9 @@ def sheet_reply(error: Error, base_url: str, *, mark: bool) -> Reply:
 
     The status is 200; `X-Webfoot-Status` has the true one.
     """
+    # Its patterns take 5 ms to make.
+    from webfoot.spreadsheets import neutral, write_record  # noqa: PLC0415
+
     body = write_record(["error"]) + write_record([neutral(_message(error, base_url))])
     if mark:
         body = codecs.BOM_UTF8 + body

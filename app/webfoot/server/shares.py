@@ -6,10 +6,10 @@ import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from webfoot.access.issuing import EXPIRES, ShareTerms, extensions, link, new_share, texts_of
 from webfoot.errors import Forbidden, InvalidParameters
@@ -21,6 +21,8 @@ from webfoot.server.visits import visit_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from starlette.requests import Request
 
     from webfoot.access.guards import Asker
     from webfoot.access.key_folder import GivenShare, KeyFolder
@@ -39,22 +41,18 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
 _HEADERS = {"cache-control": "no-store"}
 
 
-def share_routes(access: Access) -> APIRouter:
+def share_routes(access: Access) -> list[Route]:
     """The routes of share links."""
-    router = APIRouter(include_in_schema=False)
 
-    @router.post("/shares")
     async def give(request: Request) -> Response:
         body = await read_body(request.receive, MOST_BODY_BYTES)
         return await run_in_threadpool(_give, request, body)
 
-    @router.api_route("/shares", methods=["GET", "HEAD"])
     def show(request: Request) -> Response:
         asker = visit_of(request.scope).asker
         own = [given for given in _folder_of(access).all_shares() if _is_of(given.share, asker)]
         return JSONResponse({"shares": [_describe(given) for given in own]}, headers=_HEADERS)
 
-    @router.delete("/shares/{id}")
     def revoke(request: Request) -> Response:
         asker, id_ = visit_of(request.scope).asker, request.path_params["id"]
         folder = _folder_of(access)
@@ -85,7 +83,11 @@ def share_routes(access: Access) -> APIRouter:
         told = {"id": share.id, "expires": _instant(share.expires), "urls": urls}
         return JSONResponse(told, HTTPStatus.CREATED, _HEADERS)
 
-    return router
+    return [
+        Route("/shares", give, methods=["POST"]),
+        Route("/shares", show, methods=["GET", "HEAD"]),
+        Route("/shares/{id}", revoke, methods=["DELETE"]),
+    ]
 
 
 def _folder_of(access: Access) -> KeyFolder:

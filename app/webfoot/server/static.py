@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 from functools import cache
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
 
 from webfoot import assets
 from webfoot.server.requests import accepts_gzip
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 # What the URL stands for never changes, so nobody need ask again.
 _HEADERS = {
@@ -21,23 +25,22 @@ _HEADERS = {
 }
 
 
-def static_routes() -> APIRouter:
+def static_routes() -> list[Route]:
     """The route of all files."""
-    router = APIRouter(include_in_schema=False)
+    return [Route("/static/{version}/{file}", _show_file, methods=["GET", "HEAD"])]
 
-    @router.api_route("/static/{version}/{file}", methods=["GET", "HEAD"])
-    def show_file(version: str, file: str, request: Request) -> Response:
-        content = assets.files().get(file)
-        if content is None or version != assets.version():
-            raise HTTPException(404, f"there is no file {file!r} of version {version!r}")
-        headers = dict(_HEADERS)
-        if accepts_gzip(request.headers):
-            content = _compressed(file)
-            headers["content-encoding"] = "gzip"
-        media_type = assets.MEDIA_TYPES[file.rpartition(".")[2]]
-        return Response(content, headers=headers, media_type=media_type)
 
-    return router
+def _show_file(request: Request) -> Response:
+    version, file = (request.path_params[name] for name in ("version", "file"))
+    content = assets.files().get(file)
+    if content is None or version != assets.version():
+        raise HTTPException(404, f"there is no file {file!r} of version {version!r}")
+    headers = dict(_HEADERS)
+    if accepts_gzip(request.headers):
+        content = _compressed(file)
+        headers["content-encoding"] = "gzip"
+    media_type = assets.MEDIA_TYPES[file.rpartition(".")[2]]
+    return Response(content, headers=headers, media_type=media_type)
 
 
 @cache

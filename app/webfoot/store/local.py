@@ -21,10 +21,9 @@ import shutil
 import time
 from collections import OrderedDict
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
-
-import psutil
 
 from webfoot.errors import Error, SettingsError, StorageFull
 from webfoot.files import is_disk_full
@@ -84,17 +83,16 @@ class LocalStore:
         self._known: OrderedDict[str, tuple[_Texts, Known]] = OrderedDict()
         self._memory = BlobMemory(_MEMORY_BYTES, _MEMORY_PIECE)
         self._touched: dict[str, float] = {}
-        self._trusted_since = psutil.boot_time()
         self._evicting = False
         self._evicted = 0
         self._open_files = contextlib.ExitStack()
         try:
             self._settle()
+            self._bytes = self._index.size() + sum(size for _, _, size in self._objects())
         except OSError as error:
             raise SettingsError(
                 f"the store {root} cannot be used: {error.strerror}; choose another folder"
             ) from error
-        self._bytes = self._index.size() + sum(size for _, _, size in self._objects())
         self._recount_at = self._bytes + self._max_bytes * _RECOUNT_SHARE
 
     async def find(self, key: str) -> Known:
@@ -243,6 +241,12 @@ class LocalStore:
     def _forget(self, path: str) -> None:
         with contextlib.suppress(OSError):
             Path(path).unlink(missing_ok=True)
+
+    @cached_property
+    def _trusted_since(self) -> float:
+        import psutil  # noqa: PLC0415  # 7 ms, which a start on Lambda goes without
+
+        return psutil.boot_time()
 
     async def _is_sound(self, blob: FileBlob, result: Result) -> bool:
         """Whether the bytes are what they were: only a power cut can have torn them."""
