@@ -20,10 +20,10 @@ DAY_S = 86_400
 def test_servers_that_share_a_folder_count_together(tmp_path: Path) -> None:
     one, other = Usage(tmp_path), Usage(tmp_path)
     for _ in range(3):
-        one.note("key:a", 0)
+        one.note("key:a")
     assert other.today("key:a") == 3
-    other.note("key:a", 0)
-    one.note("key:a", 0)
+    other.note("key:a")
+    one.note("key:a")
     assert one.today("key:a") == 5
     assert one.today("key:b") == 0
     one.close()
@@ -33,7 +33,7 @@ def test_servers_that_share_a_folder_count_together(tmp_path: Path) -> None:
 def test_a_count_is_written_now_and_then_and_in_the_end(tmp_path: Path) -> None:
     usage = Usage(tmp_path)
     for _ in range(100):
-        usage.note("key:a", LATER)
+        usage.note("key:a")
     assert usage.today("key:a") == 100
     assert Usage(tmp_path).today("key:a") == 0
     usage.close()
@@ -43,8 +43,8 @@ def test_a_count_is_written_now_and_then_and_in_the_end(tmp_path: Path) -> None:
 def test_the_last_use_is_known(tmp_path: Path) -> None:
     usage = Usage(tmp_path)
     before = time.time()
-    usage.note("key:a", 0)
-    usage.note("key:b", 0)
+    usage.note("key:a")
+    usage.note("key:b")
     last = usage.last()
     usage.close()
     assert set(last) == {"key:a", "key:b"}
@@ -57,13 +57,13 @@ def test_a_new_day_begins_at_nothing_and_old_ones_are_forgotten(
 ) -> None:
     now = time.time()
     usage = Usage(tmp_path)
-    usage.note("key:a", LATER)
+    usage.note("key:a")
     monkeypatch.setattr("webfoot.access.usage.time.time", lambda: now + DAY_S)
     assert usage.today("key:a") == 0
-    usage.note("key:a", LATER)
+    usage.note("key:a")
     assert usage.today("key:a") == 1
     monkeypatch.setattr("webfoot.access.usage.time.time", lambda: now + 40 * DAY_S)
-    usage.note("key:b", 0)
+    usage.note("key:b")
     assert usage._file is not None
     assert usage._file.run("SELECT name FROM usage") == [("key:b",)]
     usage.close()
@@ -72,7 +72,7 @@ def test_a_new_day_begins_at_nothing_and_old_ones_are_forgotten(
 def test_without_a_folder_this_process_counts_alone() -> None:
     usage = Usage(None)
     for _ in range(3):
-        usage.note("key:a", 0)
+        usage.note("key:a")
     assert usage.today("key:a") == 3
     assert usage.last() == {}
     usage.close()
@@ -82,7 +82,7 @@ def test_on_a_full_disk_nothing_is_lost_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = Usage(tmp_path)
-    usage.note("key:a", 0)
+    usage.note("key:a")
     file = usage._file
     assert file is not None
 
@@ -91,8 +91,8 @@ def test_on_a_full_disk_nothing_is_lost_yet(
 
     with monkeypatch.context() as patched:
         patched.setattr(file, "run", full)
-        usage.note("key:a", 0)
+        usage.note("key:a")
         assert usage.today("key:a") == 2
-    usage.note("key:a", 0)
+    usage.note("key:a")
     usage.close()
     assert Usage(tmp_path).today("key:a") == 3

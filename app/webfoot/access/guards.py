@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -21,24 +20,26 @@ from webfoot.access.throttling import Limits
 from webfoot.errors import Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from webfoot.access.keys import Key, Keys
     from webfoot.access.roles import Policy
     from webfoot.access.shares import Share
     from webfoot.access.tokens import Tokens
 
+_Shown = TypeVar("_Shown", bytes, str)
 # What was found out of who shows what is good for so long without another look.
 _FRESH_S = 0.5
 _REMEMBERED = 10_000
 # A token is checked on a thread, and may wait for its issuer there: not on all threads.
 _TOKENS_AT_ONCE = 4
+_USUAL = "127.0.0.1"
 _LOCAL = re.compile(r"127(\.\d+){3}|::1|/.*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Asker:
-    """Who makes a request, and what they may do.
+    """Who makes a request, and what they may do; the same record while that is known to be so.
 
     Args:
         principal: Who.
@@ -63,6 +64,9 @@ class Guard(Protocol):
     def asks(self) -> bool:
         """Whether it wants to know who somebody is."""
 
+    def recall(self, scope: Mapping[str, Any]) -> Asker | None:
+        """Who makes a request, if that is known already: thousands come in a second."""
+
     async def identify(self, scope: Mapping[str, Any]) -> Asker:
         """Who makes a request.
 
@@ -78,7 +82,11 @@ class NoGuard:
         """It does not."""
         return False
 
-    async def identify(self, scope: Mapping[str, Any]) -> Asker:  # noqa: ARG002  # everybody may
+    def recall(self, scope: Mapping[str, Any]) -> Asker:  # noqa: ARG002  # everybody may
+        """Anybody."""
+        return ANYBODY
+
+    async def identify(self, scope: Mapping[str, Any]) -> Asker:  # noqa: ARG002  # likewise
         """Anybody."""
         return ANYBODY
 
@@ -90,6 +98,7 @@ class DoorGuard:
         policy: What roles may do.
         keys: Where keys and share links are.
         tokens: Reads the tokens of an identity provider, if there is one.
+        saw: Is told who was let in, now and then.
         welcomes_all: Whether others than this machine are let in while nobody has a key.
     """
 
@@ -98,51 +107,69 @@ class DoorGuard:
         policy: Policy,
         keys: Sequence[Keys],
         tokens: Tokens | None,
+        saw: Callable[[str], None],
         *,
         welcomes_all: bool,
     ) -> None:
         self._policy = policy
         self._keys = keys
         self._tokens = tokens
+        self._saw = saw
         self._welcomes_all = welcomes_all
         self._asks = tokens is not None
         self._looked = -math.inf
-        # By a hash of what was shown: who it was, and until when that is sure.
+        # By what was shown, in a header or as a link: who it was, and until when that is sure.
         self._known: dict[bytes, tuple[Asker, float]] = {}
+        self._known_links: dict[str, tuple[Asker, float]] = {}
         self._checking = anyio.CapacityLimiter(_TOKENS_AT_ONCE)
 
     def asks(self) -> bool:
         """Whether keys were given out; once that is so, it stays so until the server ends."""
-        now = time.monotonic()
-        if not self._asks and now - self._looked > _FRESH_S:
+        if not self._asks and (now := time.monotonic()) - self._looked > _FRESH_S:
             self._looked = now
             self._asks = any(keys.exist() for keys in self._keys)
         return self._asks
+
+    def recall(self, scope: Mapping[str, Any]) -> Asker | None:
+        """Who makes a request, if that was found out a moment ago; see `Guard`."""
+        if not self._asks and not self.asks():
+            return ANYBODY if self._welcomes(scope) else None
+        query = scope["query_string"]
+        if query and (token := token_in(query)):
+            known = self._known_links.get(token)
+        else:
+            known = self._known.get(shown_in(scope))
+        return known[0] if known is not None and time.monotonic() < known[1] else None
 
     async def identify(self, scope: Mapping[str, Any]) -> Asker:
         """Who makes a request; see `Guard`."""
         if not self.asks():
             return self._welcome(scope)
-        token = token_in(scope["query_string"])
-        shown = token.encode() if token else shown_in(scope)
-        if not shown:
-            raise Unauthorized("a key is needed")
-        kind = b"share\0" if token else b"header\0"
-        digest = hashlib.sha256(kind + shown).digest()
-        known = self._known.get(digest)
-        if known is not None and time.monotonic() < known[1]:
-            return known[0]
-        asker, until = self._read_share(token) if token else await self._read(shown)
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        left_s = min(until - time.time(), _FRESH_S)
-        self._known[digest] = asker, time.monotonic() + left_s
+        if token := token_in(scope["query_string"]):
+            return self._remember(self._known_links, token, *self._read_share(token))
+        header = shown_in(scope)
+        return self._remember(self._known, header, *await self._read(header))
+
+    def _remember(
+        self, known: dict[_Shown, tuple[Asker, float]], shown: _Shown, asker: Asker, until: float
+    ) -> Asker:
+        """Note who shows what, for a moment."""
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        before, _ = known.get(shown, (asker, 0.0))
+        # The same record, if nothing has changed: what was found out for it still holds.
+        asker = before if vars(before) == vars(asker) else asker
+        known[shown] = asker, time.monotonic() + min(until - time.time(), _FRESH_S)
+        self._saw(asker.principal.id)
         return asker
 
-    def _welcome(self, scope: Mapping[str, Any]) -> Asker:
+    def _welcomes(self, scope: Mapping[str, Any]) -> bool:
         # Where the server listens, which no request can pretend.
-        address = scope.get("server") or ("", None)
-        if self._welcomes_all or _LOCAL.fullmatch(address[0]):
+        host = (scope.get("server") or ("", None))[0]
+        return self._welcomes_all or host == _USUAL or _LOCAL.fullmatch(host) is not None
+
+    def _welcome(self, scope: Mapping[str, Any]) -> Asker:
+        if self._welcomes(scope):
             return ANYBODY
         raise Unauthorized(
             "this server has given out no key, and was not told to be open to everybody; make a key"

@@ -42,7 +42,13 @@ from webfoot.server.fanouts import (
 )
 from webfoot.server.limits import within
 from webfoot.server.permissions import check_format
-from webfoot.server.problems import COMMON_HEADERS, Headers, Reply, lazy_reply
+from webfoot.server.problems import (
+    COMMON_HEADERS,
+    VARY_BY_ASKER,
+    Headers,
+    Reply,
+    lazy_reply,
+)
 from webfoot.server.requests import (
     accepts_gzip,
     check_folders,
@@ -69,9 +75,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
+    from webfoot.registry import Registry
     from webfoot.results import Question, Result
     from webfoot.server.holding import Holding
     from webfoot.server.requests import Request
@@ -111,11 +117,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a request asks for, understood: a call's result, or a job's."""
+    """What a request asks for, understood.
+
+    Args:
+        udf: The UDF.
+        call: A call, whose result is asked for, or a job, likewise.
+        view: In what form.
+        private: Whether the answer is for its asker alone.
+    """
 
     udf: Udf
     call: Question | Job
     view: View
+    private: bool
 
 
 @dataclass(frozen=True)
@@ -144,8 +158,9 @@ class DataEndpoint:
         self._settings = settings
         # Before the request is sent on, or its reader told to come back.
         self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
-        self._understood: dict[tuple[str, str, bytes, Principal], _Asked] = {}
-        self._headers_of: OrderedDict[tuple[str, str, bool, str], Headers] = OrderedDict()
+        self._understood: dict[tuple[Visit, str, str, bytes], _Asked] = {}
+        self._understood_by: Registry | None = None
+        self._headers_of: OrderedDict[tuple[str, str, bool, str, bool], Headers] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that this endpoint handles."""
@@ -199,23 +214,24 @@ class DataEndpoint:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
         if request.job:
             return self._understand_job(request, visit)
-        udf, asker = visit.registry.find(request.name), visit.principal
+        registry = self._engine.registry
+        if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
+            self._understood, self._understood_by = {}, registry
         if request.partitions:
-            check_folders(udf, request.partitions)
-        key = (request.name, request.extension, request.query, asker)
+            check_folders(visit.registry.find(request.name), request.partitions)
+        key = (visit, request.name, request.extension, request.query)
         asked = self._understood.get(key)
-        # Of a UDF that was saved since, there is another record.
-        if asked is None or asked.udf is not udf:
+        if asked is None:
+            udf, asker = visit.registry.find(request.name), visit.principal
             own, others = split_query(request.query)
             options, own = take_options(own)
             view = read_view(request.extension, own)
             if options:
                 # On a thread, and forgotten: it may be thousands of calls.
                 read = partial(from_query, self._engine, udf, options, others, asker)
-                return _Asked(udf, await asyncio.to_thread(read), view)
-            asked = _Asked(udf, self._engine.call(udf, others, asker), view)
-            if len(self._understood) > _REMEMBERED:
-                self._understood.clear()
+                return _Asked(udf, await asyncio.to_thread(read), view, visit.private)
+            call = self._engine.call(udf, others, asker)
+            asked = _Asked(udf, call, view, visit.private)
             if len(request.query) <= _MOST_REMEMBERED_BYTES:
                 self._understood[key] = asked
         return asked
@@ -227,7 +243,7 @@ class DataEndpoint:
             raise InvalidParameters(f"{others[0][0]}: a job has its parameters already")
         udf = visit.registry.find(job.udf)
         check_format(visit.asker, job.udf, request.extension)
-        return _Asked(udf, job, read_view(request.extension, own))
+        return _Asked(udf, job, read_view(request.extension, own), visit.private)
 
     async def _head(self, request: Request, visit: Visit) -> Reply:
         try:
@@ -296,7 +312,7 @@ class DataEndpoint:
         body = await read_body(receive, MOST_BODY_BYTES)
         read = partial(from_body, self._engine, udf, options, media_type, body)
         fanout = await asyncio.to_thread(read, visit.principal)
-        return await self._get(request, _Asked(udf, fanout, view), receive)
+        return await self._get(request, _Asked(udf, fanout, view, visit.private), receive)
 
     async def _get(self, request: Request, asked: _Asked, receive: Receive) -> Reply | File:
         found = await self._obtain(request, asked, receive)
@@ -368,7 +384,7 @@ class DataEndpoint:
     ) -> Headers:
         """What HEAD and GET alike say of `shown`, which is `view` of `result`."""
         return [
-            *self._fixed_headers(shown, view, _etag(shown, link)),
+            *self._fixed_headers(shown, view, _etag(shown, link), asked.private),
             self._cache_control(asked, result, math.inf if link is None else link.seconds),
             (b"x-webfoot-run", result.run.encode()),
             (b"x-webfoot-executions", b"%d" % result.executions),
@@ -376,9 +392,9 @@ class DataEndpoint:
             *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
         ]
 
-    def _fixed_headers(self, result: Result, view: View, etag: str) -> Headers:
+    def _fixed_headers(self, result: Result, view: View, etag: str, private: bool) -> Headers:
         """The headers that are the same whenever `result` is sent as `view`."""
-        key = (result.run, view.extension, view.gzip, etag)
+        key = (result.run, view.extension, view.gzip, etag, private)
         headers = self._headers_of.get(key)
         if headers is None:
             headers = [
@@ -392,6 +408,8 @@ class DataEndpoint:
                 headers.append((b"vary", b"Accept-Encoding"))
             if view.extension == "html":
                 headers.append(_PREVIEW_POLICY)
+            if private:
+                headers.append(VARY_BY_ASKER)
             if view.gzip:
                 headers.append((b"content-encoding", b"gzip"))
             self._headers_of[key] = headers
@@ -400,8 +418,9 @@ class DataEndpoint:
         return headers
 
     def _cache_control(self, asked: _Asked, result: Result, most_s: float) -> tuple[bytes, bytes]:
+        who = b"private" if asked.private else b"public"
         if isinstance(asked.call, Job) and math.isinf(most_s):
-            return (b"cache-control", b"public, max-age=31536000, immutable")
+            return (b"cache-control", b"%s, max-age=31536000, immutable" % who)
         lifetime = self._engine.lifetime(asked.udf)
         if lifetime == 0:
             return (b"cache-control", b"no-store")
@@ -409,7 +428,7 @@ class DataEndpoint:
         # With reload, the code behind the URL may change at any moment.
         if self._settings.reload or left <= 0:
             return (b"cache-control", b"no-cache")
-        return (b"cache-control", b"public, max-age=%d" % min(left, most_s, 31_536_000))
+        return (b"cache-control", b"%s, max-age=%d" % (who, min(left, most_s, 31_536_000)))
 
 
 def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:
@@ -443,9 +462,7 @@ def _redirect(link: Link, headers: Headers, request: Request) -> Reply:
     own = [
         (b"location", link.url.encode()),
         (b"content-length", b"0"),
-        (b"vary", b"X-Api-Key, Accept-Encoding"),
-        # What a link shows of who asked is nobody else's business.
-        (b"referrer-policy", b"no-referrer"),
+        (b"vary", b"Authorization, X-Api-Key, Accept-Encoding"),
     ]
     return Reply(status, [*told, *own], b"")
 

@@ -17,8 +17,8 @@ from webfoot.errors import Error, Forbidden, ServerBusy, Unauthorized
 from webfoot.server.address import base_url_of
 from webfoot.server.bounds import refuse_oversized
 from webfoot.server.permissions import FOR_RESULTS, Need, check_rights, wanted_by
-from webfoot.server.problems import Reply
-from webfoot.server.requests import SHARE, read_request
+from webfoot.server.problems import VARY_BY_ASKER, Headers, Reply
+from webfoot.server.requests import SHARE, path_of, read_request
 from webfoot.server.telling import tell_nothing, tell_reader, tell_visitor, without_body
 from webfoot.server.transfer import send_reply
 from webfoot.server.visits import VISIT, Visit
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from webfoot.access.guards import Asker
     from webfoot.access.opening import Access
     from webfoot.access.roles import Rights
+    from webfoot.access.shares import Share
     from webfoot.engine import Engine
     from webfoot.registry import Registry
     from webfoot.server.permissions import Wanted
-    from webfoot.server.problems import Headers
     from webfoot.settings import Settings
 
-# There are as many kinds of askers as there are roles, and links: their views are made anew else.
-_MOST_REGISTRIES = 1_000
+# Beyond these, what was found out of askers and of paths is found out anew.
+_MOST_ASKERS = 1_000
+_MOST_PATHS = 1_000
 _SAFE = ("GET", "HEAD")
 # What a browser says of a request that another site's page makes it send, with whatever key it has.
 _FOREIGN = (b"cross-site", b"same-site")
-_VARY = (b"vary", b"Authorization, X-Api-Key")
 
 
 class Gate:
@@ -68,38 +68,46 @@ class Gate:
         self._results = results
         self._others = others
         self._inside = 0
+        self._visits: dict[Asker, Visit] = {}
         self._narrowed: dict[Rights, Registry] = {}
         self._narrowed_from: Registry | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
-        wanted = wanted_by(scope)
+        asker = self._access.guard.recall(scope)
+        visit = None if asker is None else self._visit_of(asker)
+        # What was asked before is known to be allowed: thousands of requests come in a second.
+        passed = visit and visit.passed.get((scope["method"], path_of(scope)))
+        wanted = passed or wanted_by(scope)
         if wanted is not None and wanted.need is Need.NOTHING:
             await self._others(scope, receive, send)
             return
         counted: list[str] = []
         self._inside += 1
         try:
-            decided = await self._decide(scope, wanted, counted)
+            decided = await self._decide(scope, wanted, visit, counted)
             if isinstance(decided, Reply):
                 await send_reply(decided, send)
                 return
-            for_result = wanted is not None and wanted.need in FOR_RESULTS
-            answer = self._results if for_result else self._others
-            await answer(decided, receive, _private(send) if self._access.guard.asks() else send)
+            if wanted is not None and wanted.need in FOR_RESULTS:
+                await self._results(decided, receive, send)
+                return
+            private = self._access.guard.asks()
+            await self._others(decided, receive, _privately(send) if private else send)
         finally:
             self._inside -= 1
             for name in counted:
                 self._access.throttle.leave(name)
 
     async def _decide(
-        self, scope: Scope, wanted: Wanted | None, counted: list[str]
+        self, scope: Scope, wanted: Wanted | None, visit: Visit | None, counted: list[str]
     ) -> Scope | Reply:
         """The request with all that was decided of it; or what to answer at once.
 
         Args:
             scope: The request.
             wanted: What it is for.
+            visit: What there is for who makes it, if that is known already.
             counted: Gets the names that it is counted under, until it has been answered.
         """
         reply = refuse_oversized(scope)
@@ -111,17 +119,24 @@ class Gate:
                     f"{self._settings.requests} requests are being answered, which is all that"
                     " this server takes at once; try again in a moment"
                 )
-            asker = await self._access.guard.identify(scope)
+            if visit is None:
+                visit = self._visit_of(await self._access.guard.identify(scope))
+            asker = visit.asker
             # In place: what notes requests outside of here reads it there.
-            scope[PRINCIPAL] = asker.principal
+            scope[PRINCIPAL], scope[VISIT] = asker.principal, visit
             if wanted is None:
                 return _for_method(tell_nothing(scope), scope)
-            _refuse_foreign(scope)
-            check_rights(asker, wanted)
+            asked = scope["method"], path_of(scope)
+            if asked not in visit.passed:
+                _refuse_foreign(scope)
+                check_rights(asker, wanted)
+                # Of others, method and path are not all that matters.
+                if asked[0] in _SAFE and wanted.plain and len(visit.passed) < _MOST_PATHS:
+                    visit.passed[asked] = wanted
             # HEAD never fails, and makes nothing.
-            if scope["method"] != "HEAD":
+            if visit.limited and scope["method"] != "HEAD":
                 await self._count(asker, wanted, counted)
-            return self._admitted(scope, wanted, asker)
+            return scope if asker.share is None else _without_link(scope, wanted, asker.share)
         except Error as error:
             return await self._refusal(error, scope, wanted)
 
@@ -133,7 +148,7 @@ class Gate:
         """
         access = self._access
         wait_s = 0.0
-        if access.guard.asks():
+        if not asker.limits.unlimited:
             wait_s = access.throttle.enter(asker.principal.id, asker.limits)
             counted.append(asker.principal.id)
         limits = access.policy.limits_of(wanted.udf) if wanted.udf else None
@@ -144,21 +159,23 @@ class Gate:
         if wait_s:
             await asyncio.sleep(wait_s)
 
-    def _admitted(self, scope: Scope, wanted: Wanted, asker: Asker) -> Scope:
-        scope[VISIT] = Visit(asker, self._registry_for(asker.rights))
-        if asker.share is None:
-            return scope
-        query = scope["query_string"]
-        own = asker.share.apply(query) if wanted.need is Need.RESULT else without_token(query)
-        return {**scope, "query_string": own, SHARE: token_in(query)}
-
-    def _registry_for(self, rights: Rights) -> Registry:
-        """The UDFs that there are for somebody of these rights."""
+    def _visit_of(self, asker: Asker) -> Visit:
+        """What there is for somebody."""
         registry = self._engine.registry
+        if self._narrowed_from is not registry or len(self._visits) > _MOST_ASKERS:
+            self._visits, self._narrowed, self._narrowed_from = {}, {}, registry
+        visit = self._visits.get(asker)
+        if visit is None:
+            narrowed = self._narrow(registry, asker.rights)
+            limited = not asker.limits.unlimited or bool(self._access.policy.udf_limits)
+            private = self._access.guard.asks()
+            visit = self._visits[asker] = Visit(asker, narrowed, limited, private)
+        return visit
+
+    def _narrow(self, registry: Registry, rights: Rights) -> Registry:
+        """The UDFs that there are for those of these rights."""
         if rights.unbounded:
             return registry
-        if self._narrowed_from is not registry or len(self._narrowed) > _MOST_REGISTRIES:
-            self._narrowed, self._narrowed_from = {}, registry
         narrowed = self._narrowed.get(rights)
         if narrowed is None:
             narrowed = self._narrowed[rights] = registry.only(rights.sees)
@@ -183,6 +200,13 @@ class Gate:
             )
 
 
+def _without_link(scope: Scope, wanted: Wanted, share: Share) -> Scope:
+    """The request as one without a link, with what that gives."""
+    query = scope["query_string"]
+    own = share.apply(query) if wanted.need is Need.RESULT else without_token(query)
+    return {**scope, "query_string": own, SHARE: token_in(query)}
+
+
 def _refuse_foreign(scope: Scope) -> None:
     """Refuse what another site's page makes a browser send with a key that only the browser knows.
 
@@ -198,8 +222,11 @@ def _refuse_foreign(scope: Scope) -> None:
         )
 
 
-def _private(send: Send) -> Send:
-    """Sends what is for one asker: no cache may hand it to another, nor any link tell of it."""
+def _privately(send: Send) -> Send:
+    """Sends what is for one asker, and what no cache may hand to another.
+
+    Results say so themselves, faster.
+    """
 
     async def forward(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -210,14 +237,14 @@ def _private(send: Send) -> Send:
 
 
 def _private_headers(headers: Headers) -> Headers:
-    told = [
-        (name, value.replace(b"public", b"private") if name == b"cache-control" else value)
-        for name, value in headers
-        if name != b"referrer-policy"
-    ]
-    if not any(name == b"cache-control" for name, _ in told):
-        told.append((b"cache-control", b"no-store"))
-    return [*told, _VARY, (b"referrer-policy", b"no-referrer")]
+    kept = b"no-store"
+    told: Headers = []
+    for header in headers:
+        if header[0] == b"cache-control":
+            kept = header[1].replace(b"public", b"private")
+        else:
+            told.append(header)
+    return [*told, (b"cache-control", kept), VARY_BY_ASKER]
 
 
 def _for_method(reply: Reply, scope: Scope) -> Reply:

@@ -32,7 +32,10 @@ COMMON_HEADERS: Headers = [
     (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()),
     (b"cross-origin-resource-policy", b"cross-origin"),
     (b"x-content-type-options", b"nosniff"),
+    # An address may have a share link in it.
+    (b"referrer-policy", b"no-referrer"),
 ]
+VARY_BY_ASKER = (b"vary", b"Authorization, X-Api-Key")
 # Pages show other people's texts: whatever is in them, nothing of it may run.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"

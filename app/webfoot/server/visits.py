@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,25 +12,32 @@ if TYPE_CHECKING:
     from webfoot.access.guards import Asker
     from webfoot.access.principal import Principal
     from webfoot.registry import Registry
+    from webfoot.server.permissions import Wanted
 
 VISIT = "webfoot.visit"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Visit:
-    """A request that was let in.
+    """The requests of one asker that are let in; the same record while nothing changes for them.
 
     Args:
-        asker: Who makes it, and what they may do.
+        asker: Who makes them, and what they may do.
         registry: The UDFs, and the problems with files, that there are for them.
+        limited: Whether their requests are counted, as there is a limit to them.
+        private: Whether no cache may hand what they are answered to others.
+        passed: Methods and paths that they were found to have a right to, and what these are for.
     """
 
     asker: Asker
     registry: Registry
+    limited: bool
+    private: bool
+    passed: dict[tuple[str, str], Wanted] = field(default_factory=dict)
 
     @property
     def principal(self) -> Principal:
-        """Who makes it."""
+        """Who makes them."""
         return self.asker.principal
 
 
