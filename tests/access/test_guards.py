@@ -19,7 +19,7 @@ from webfoot.access.principal import Principal
 from webfoot.access.roles import Policy
 from webfoot.access.shares import Share
 from webfoot.access.throttling import Limits, Rate
-from webfoot.errors import Unauthorized
+from webfoot.errors import ServerBusy, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,6 +239,20 @@ def test_keys_and_links_of_a_setting_are_good_too(tmp_path: Path) -> None:
     assert door.ask(query=f"_share={token}").share is not None
     revoked = setting.give(Share(gone, "delays", time.time() + 100))
     assert "revoked" in door.refused(query=f"_share={revoked}")
+
+
+def test_keys_that_cannot_be_read_let_nobody_in(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, text = door.give()
+
+    def broken(_: str) -> None:
+        raise OSError("disk I/O error")
+
+    monkeypatch.setattr(door.folder, "find", broken)
+    with pytest.raises(ServerBusy, match="cannot reach its keys"):
+        door.ask(bearer(text))
+    assert "disk I/O error" in caplog.text
 
 
 def test_inside_a_process_nobody_is_asked() -> None:

@@ -6,17 +6,24 @@ import errno
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from webfoot.access.usage import Usage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
-LATER = 1e9
 DAY_S = 86_400
 
 
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every count is written at once."""
+    monkeypatch.setattr("webfoot.access.usage._SHARE_S", -1.0)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_servers_that_share_a_folder_count_together(tmp_path: Path) -> None:
     one, other = Usage(tmp_path), Usage(tmp_path)
     for _ in range(3):
@@ -40,11 +47,12 @@ def test_a_count_is_written_now_and_then_and_in_the_end(tmp_path: Path) -> None:
     assert Usage(tmp_path).today("key:a") == 100
 
 
-def test_the_last_use_is_known(tmp_path: Path) -> None:
+def test_the_last_use_is_known_of_names_that_are_not_counted_too(tmp_path: Path) -> None:
     usage = Usage(tmp_path)
     before = time.time()
     usage.note("key:a")
-    usage.note("key:b")
+    usage.saw("key:b")
+    assert usage.today("key:b") == 0
     last = usage.last()
     usage.close()
     assert set(last) == {"key:a", "key:b"}
@@ -52,6 +60,7 @@ def test_the_last_use_is_known(tmp_path: Path) -> None:
     assert Usage(tmp_path / "none").last() == {}
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_new_day_begins_at_nothing_and_old_ones_are_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +87,7 @@ def test_without_a_folder_this_process_counts_alone() -> None:
     usage.close()
 
 
+@pytest.mark.usefixtures("at_once")
 def test_on_a_full_disk_nothing_is_lost_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import time
@@ -17,7 +18,7 @@ from webfoot.access.principal import ANONYMOUS, Principal
 from webfoot.access.roles import BUILT_IN, Rights
 from webfoot.access.shares import read_share, token_in
 from webfoot.access.throttling import Limits
-from webfoot.errors import Unauthorized
+from webfoot.errors import ServerBusy, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,9 @@ _REMEMBERED = 10_000
 _TOKENS_AT_ONCE = 4
 _USUAL = "127.0.0.1"
 _LOCAL = re.compile(r"127(\.\d+){3}|::1|/.*")
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +149,15 @@ class DoorGuard:
         """Who makes a request; see `Guard`."""
         if not self.asks():
             return self._welcome(scope)
+        try:
+            return await self._look_up(scope)
+        except OSError as error:
+            _log.error("the keys cannot be read: %s", error)
+            raise ServerBusy(
+                "this server cannot reach its keys right now; its log says why"
+            ) from error
+
+    async def _look_up(self, scope: Mapping[str, Any]) -> Asker:
         if token := token_in(scope["query_string"]):
             return self._remember(self._known_links, token, *self._read_share(token))
         header = shown_in(scope)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from webfoot.settings import Settings
 
 # Beyond these, what was found out of askers and of paths is found out anew.
-_MOST_ASKERS = 1_000
+_MOST_ASKERS = 10_000
 _MOST_PATHS = 1_000
 _SAFE = ("GET", "HEAD")
 # What a browser says of a request that another site's page makes it send, with whatever key it has.

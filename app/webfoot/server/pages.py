@@ -75,7 +75,8 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     # pydantic's first version, a twentieth of a start on Lambda.
     @router.api_route("/udfs/{name}", methods=_READ)
     def show_udf(request: Request) -> Response:
-        udf = visit_of(request.scope).registry.find(request.path_params["name"])
+        visit = visit_of(request.scope)
+        udf = visit.registry.find(request.path_params["name"])
         description = _describe(udf, engine, base_url_of(request))
         if not wants_html(request):
             return JSONResponse(description, headers=_DATA_HEADERS)
@@ -89,6 +90,8 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
             query=f"?{urlencode(given)}" if given else "",
             snippets=snippets(udf, base_url_of(request), given),
             downloads=[extension for extension in MEDIA_TYPES if extension != "html"],
+            # Where nobody is asked for a key, the plain address is as good.
+            may_share=visit.private and visit.asker.rights.has("share"),
         )
 
 
