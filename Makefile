@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 FOLDER ?= udfs
 STACK ?= webfoot
+ARCHITECTURE ?= arm64
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check check-slow check-browser lint types format deploy-aws bench lock clean
+.PHONY: help serve test check check-slow check-offline check-browser lint types format deploy-aws deploy-aws-zip build-aws-zip \
+	bench lock clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 serve: $(VENV)/.run ## Serve the UDFs of $(FOLDER)/ on http://localhost:8000, live on every save
 	$(BIN)/webfoot serve $(FOLDER) --reload
@@ -25,7 +27,12 @@ check-slow: $(VENV)/.dev ## The large, repeated and external checks (CI runs the
 	tests/database/install-postgres
 	PYTHON=$(BIN)/python tests/aws/install-emulator
 	PYTHON=$(BIN)/python tests/aws/install-translator
+	tests/aws/install-runtime
 	$(BIN)/python -m pytest -m slow --timeout 900
+
+check-offline: $(VENV)/.dev ## The tests where there is no network but loopback (Linux)
+	unshare $$([ $$(id -u) = 0 ] || echo --map-root-user) --net sh -c 'ip link set lo up && \
+		exec $(BIN)/python -m pytest --numprocesses auto --dist loadfile'
 
 check-browser: $(VENV)/.dev ## The pages, and DuckDB-Wasm, in a real Chromium (CI runs them too)
 	tests/browser/install-chromium
@@ -47,13 +54,20 @@ deploy-aws: ## Put the folder udfs/ on AWS Lambda; asks for what it needs (deplo
 	sam deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM --resolve-image-repos \
 		$(if $(REGION),--region $(REGION))
 
+deploy-aws-zip: build-aws-zip ## The same as a zip, without an image (deploy/README.md)
+	sam deploy --guided --template-file dist/webfoot-lambda-$(ARCHITECTURE).yaml --stack-name $(STACK) \
+		--capabilities CAPABILITY_IAM $(if $(REGION),--region $(REGION))
+
+build-aws-zip: ## Only make the zip and its template, in dist/; by the Python that Lambda is to have
+	$(PYTHON) -m deploy.aws.zip --architecture $(ARCHITECTURE) --udfs $(FOLDER) $(if $(WITH),--with $(WITH))
+
 bench: $(VENV)/.dev ## Every benchmark, side by side with its peers
 	$(BIN)/python -m bench
 
 lock: $(VENV)/.dev ## Renew the hash-locked requirements
-	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --group build --group dev $(UV_LOCK) -o requirements-dev.txt
-	$(BIN)/uv pip compile pyproject.toml --extra examples --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --extra aws --group build -c requirements-dev.txt $(UV_LOCK) -o requirements-aws.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --extra oidc --group build --group dev $(UV_LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra oidc --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra aws --extra oidc --group build -c requirements-dev.txt $(UV_LOCK) -o requirements-aws.txt
 
 UV_LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header

@@ -18,8 +18,10 @@ from bench import (
     fanout,
     first_call,
     head_threshold,
+    lambda_fanout,
     large,
     loopback,
+    records,
     remote_reads,
     throughput,
 )
@@ -37,9 +39,11 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "loopback": loopback.run,
     "first_call": first_call.run,
     "throughput": throughput.run,
+    "records": records.run,
     "large": large.run,
     "cold_start": cold_start.run,
     "fanout": fanout.run,
+    "lambda_fanout": lambda_fanout.run,
 }
 EXPERIMENTS: dict[str, Callable[[Options], Report]] = {"head_threshold": head_threshold.run}
 """Run by name only: they settle a number of the design, and hold no promise."""

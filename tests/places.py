@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from webfoot import registry, sources
 from webfoot.access.principal import ANONYMOUS
 from webfoot.engine import Engine
-from webfoot.results import Column, Draft
+from webfoot.results import Column, Draft, Usage
 from webfoot.runners.jobs import ViewJob
 from webfoot.runs import Runs
 from webfoot.settings import Settings
@@ -50,16 +50,22 @@ UDFS = """
 class FakeRunner:
     """Writes a text with the number of the run; `go` holds runs back, `error` fails them."""
 
+    calls_at_once: int = 4
     runs: int = 0
     cancelled: int = 0
     error: BaseException | None = None
     text: str = "run {}"
+    # What another process has written, if this one is not to run.
+    draft: Draft | None = None
+    usage: Usage = Usage(0.0301, 0.01, 1 << 30)  # noqa: RUF009  # it is frozen, too
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.go.set()
 
     async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:  # noqa: ARG002  # it is silent
+        if self.draft is not None:
+            return self.draft
         self.runs += 1
         number = self.runs
         try:
@@ -73,7 +79,8 @@ class FakeRunner:
         if isinstance(job, ViewJob):
             data = b"view of " + job.source.read_bytes()
         target.write_bytes(data)  # noqa: ASYNC240  # a few bytes
-        return Draft(hashlib.sha256(data).hexdigest(), len(data), number, (Column("n", "int64"),))
+        columns = (Column("n", "int64"),)
+        return Draft(hashlib.sha256(data).hexdigest(), len(data), number, columns, self.usage)
 
     async def use(self, registry: Registry) -> None: ...
 

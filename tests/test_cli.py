@@ -131,7 +131,7 @@ def test_run_shows_a_table_and_says_what_it_took(parent: Path) -> None:
     for text in ("number", "int64", "square", "9", "a|b", "null"):
         assert text in shown
     assert "4 rows" in done.stderr
-    assert " ran in " in done.stderr
+    assert re.search(r" ran in [\d.]+s with \d+(\.\d+)? MB of memory, ", done.stderr)
     again = webfoot(parent, "run", "squares", "rows=4")
     assert output_of(again) == shown
     assert "stored earlier" in again.stderr
@@ -295,6 +295,54 @@ def in_terminal(at: Path, *arguments: str) -> tuple[int, str]:
         code = process.wait(40)
     os.close(ours)
     return code, shown.decode(errors="replace")
+
+
+# estimate
+
+
+def test_estimate_measures_a_run_and_then_goes_by_the_records(parent: Path, home: Path) -> None:
+    command = ["estimate", "squares", "--folder", str(parent / "udfs")]
+    done = webfoot(home, *command, "rows=70")
+    shown = output_of(done)
+    for text in ("512 MiB", "1,769 MiB", "x86_64", "arm64"):
+        assert text in shown
+    assert "from 1 call on this machine, with at most" in done.stderr
+    assert "prices of 2024" in done.stderr
+    assert "from 1 call on" in webfoot(home, *command).stderr
+    assert "from 1 call on" in webfoot(home, *command, "rows=71").stderr
+    assert "from 2 calls on" in webfoot(home, *command).stderr
+    assert "from 1 call on" in webfoot(home, *command, "--rerun").stderr
+    counts = (parent / "counts.txt").read_text().splitlines()
+    assert [counts.count(f"squares {rows}") for rows in (70, 71)] == [1, 1]
+
+
+def test_estimate_counts_the_calls_that_a_call_makes(home: Path) -> None:
+    text = """
+        import webfoot
+        from webfoot import udf
+
+        @udf
+        def leaf(n: int):
+            return [{"n": n}]
+
+        @udf
+        def parent():
+            return webfoot.map("leaf", [1, 2, 3], over="n")
+    """
+    write_udfs(home, calling=text)
+    done = webfoot(home, "estimate", "parent", "--memory", "1024", "--json")
+    [found] = json.loads(output_of(done))
+    assert (found["mib"], found["fits"]) == (1024, True)
+    requests = 4 * (0.2e-6 + 3 * 5e-6 + 2 * 0.4e-6)
+    compute = found["billed_ms"] / 1000
+    assert found["usd"]["x86_64"] == pytest.approx(requests + compute * 0.0000166667)
+    assert found["usd"]["arm64"] == pytest.approx(requests + compute * 0.0000133334)
+
+
+def test_estimate_refuses_what_no_function_can_be_given(parent: Path, refused: Refused) -> None:
+    assert "128<=x<=10240" in refused(parent, "estimate", "squares", "--memory", "64")
+    assert "key=value" in refused(parent, "estimate", "squares", "rows")
+    assert "nothing" in refused(parent, "estimate", "nothing")
 
 
 # query
@@ -567,6 +615,7 @@ def test_serve_says_where_it_is_and_stops_at_once(parent: Path) -> None:
         assert process.stderr is not None
         first = process.stdout.readline()
         assert first.startswith("Webfoot serves 5 UDFs of udfs/ on http://localhost:")
+        assert process.stdout.readline().startswith("It is open: ")
         hint = process.stdout.readline()
         assert hint.startswith("Try in DuckDB: FROM 'http://localhost:")
         time.sleep(1)

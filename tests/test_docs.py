@@ -166,7 +166,7 @@ def test_every_setting_that_people_type_is_an_option_of_serve() -> None:
         item.name for item in fields(Settings) if item.name.startswith("jwt_")
     }
     left = {item.name for item in fields(Settings)} - options
-    assert left == {"duckdb_errors"} | for_sessions | for_buckets | for_keys
+    assert left == {"duckdb_errors", "invocations"} | for_sessions | for_buckets | for_keys
 
 
 def test_every_command_is_in_the_readme() -> None:

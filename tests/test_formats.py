@@ -36,6 +36,8 @@ from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 from webfoot.views import MEDIA_TYPES, TEXTS, View
 
+GB = 1_000_000_000
+
 Show = Callable[..., bytes]
 
 
@@ -53,7 +55,7 @@ def draft_of(database: CallDatabase, tmp_path: Path) -> Callable[..., tuple[Draf
         name = uuid.uuid4().hex
         source, target = tmp_path / f"{name}-source", tmp_path / f"{name}-view"
         columns = write(to_batches(table), source).columns
-        with database.connection() as con:
+        with database.connection(GB) as con:
             draft = write_view(View(extension, **options), source, columns, target, con)
         assert sorted(path.name for path in tmp_path.glob(f"{name}*")) == sorted(
             {source.name, target.name}
@@ -275,7 +277,7 @@ def test_a_view_that_fails_leaves_nothing_beside_it(database: CallDatabase, tmp_
     source = tmp_path / "source.parquet"
     columns = write(to_batches(pa.table({"wkt": ["POINT (1 2)", "nonsense"]})), source).columns
     target = tmp_path / "target.geojson"
-    with database.connection() as con, pytest.raises(InvalidParameters, match="nonsense"):
+    with database.connection(GB) as con, pytest.raises(InvalidParameters, match="nonsense"):
         write_view(View("geojson"), source, columns, target, con)
     assert {path.name for path in tmp_path.iterdir()} <= {source.name, target.name}
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from tests.server_process import write_udfs
+from tests.server_process import serve, write_udfs
 
 import webfoot
-from webfoot.errors import Unreachable
+from webfoot.errors import RunCancelled, UdfNotFound, Unreachable
 from webfoot.in_process import ADDRESS, Host
 
 if TYPE_CHECKING:
@@ -110,11 +112,91 @@ def test_a_request_that_is_given_up_is_forgotten(host: Host, folder: Path) -> No
 
 def test_closing_ends_requests_that_wait(folder: Path) -> None:
     client = webfoot.Client(folder)
-    job = client.submit("waits", name="closed")
-    wait_for(folder.parent / "closed.begun")
-    (folder.parent / "closed.go").touch()
-    client.close()
-    assert job.status == "cancelled"
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.run, "waits", name="closed")
+        wait_for(folder.parent / "closed.begun")
+        client.close()
+        with pytest.raises(RunCancelled, match="the client was closed"):
+            waiting.result(30)
+        (folder.parent / "closed.go").touch()
+
+
+def test_a_job_of_a_client_that_was_closed_begins_anew_in_one_that_takes_it_up(
+    folder: Path,
+) -> None:
+    with webfoot.Client(folder) as client:
+        job = client.submit("waits", name="left")
+        wait_for(folder.parent / "left.begun")
+    (folder.parent / "left.begun").unlink()
+    with webfoot.Client(folder) as client:
+        # It does not begin by itself: who opens a folder has not asked for that.
+        assert len(client.run("numbers")) == 3
+        assert not (folder.parent / "left.begun").exists()
+        again = client.job(job.id)
+        wait_for(folder.parent / "left.begun")
+        (folder.parent / "left.go").touch()
+        assert again.result(30).arrow().to_pylist() == [{"name": "left"}]
+
+
+def test_a_job_of_a_process_that_was_killed_is_taken_up_too(folder: Path) -> None:
+    code = (
+        "import sys, webfoot\n"
+        "print(webfoot.Client(sys.argv[1]).submit('waits', name='killed').id, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        job = process.stdout.readline().decode().strip()
+        wait_for(folder.parent / "killed.begun")
+        process.kill()
+    (folder.parent / "killed.go").touch()
+    with webfoot.Client(folder) as client:
+        assert client.job(job).result(30).arrow().to_pylist() == [{"name": "killed"}]
+
+
+def test_a_server_goes_on_with_the_job_of_a_client_that_was_closed(folder: Path) -> None:
+    with webfoot.Client(folder) as client:
+        job = client.submit("waits", name="served")
+        wait_for(folder.parent / "served.begun")
+    (folder.parent / "served.go").touch()
+    with serve(folder) as server, webfoot.Client(server.url) as client:
+        assert client.job(job.id).result(30).arrow().to_pylist() == [{"name": "served"}]
+
+
+def test_a_job_that_another_client_runs_is_not_begun_anew(folder: Path) -> None:
+    with webfoot.Client(folder) as runs, webfoot.Client(folder) as asks:
+        job = asks.job(runs.submit("waits", name="living").id)
+        wait_for(folder.parent / "living.begun")
+        (folder.parent / "living.begun").unlink()
+        assert asks.job(job.id).status == "running"
+        (folder.parent / "living.go").touch()
+        assert len(job.result(30)) == 1
+    assert not (folder.parent / "living.begun").exists()
+
+
+def test_a_job_of_another_folder_is_left_to_that(folder: Path, tmp_path: Path) -> None:
+    """The store may be one for all folders, as it is by default."""
+    with webfoot.Client(folder) as client:
+        job = client.submit("waits", name="elsewhere")
+        wait_for(folder.parent / "elsewhere.begun")
+    other = write_udfs(tmp_path / "other", some="from webfoot import udf\n@udf\ndef f(): ...\n")
+    with webfoot.Client(other) as client:
+        assert client.job(job.id).status == "running"
+        with pytest.raises(UdfNotFound, match="waits"):
+            client.job(job.id).result()
+    (folder.parent / "elsewhere.go").touch()
+    with webfoot.Client(folder) as client:
+        assert len(client.job(job.id).result(30)) == 1
+
+
+def test_a_folder_is_served_as_long_as_somebody_has_a_job_of_it(folder: Path) -> None:
+    job = webfoot.Client(folder).submit("waits", name="held")
+    wait_for(folder.parent / "held.begun")
+    gc.collect()
+    (folder.parent / "held.go").touch()
+    assert len(job.result(30)) == 1
 
 
 def test_closing_leaves_no_thread_of_its_loop(folder: Path) -> None:

@@ -74,5 +74,10 @@ def test_it_lists_what_failed_and_keeps_the_rest(executed: list[dict[str, Any]])
     assert "3 rows, 3 columns" in page
 
 
+def test_it_makes_a_job_and_takes_it_up_again(executed: list[dict[str, Any]]) -> None:
+    assert "<code>taxi_cells</code>" in shown(executed, "client.submit(")
+    assert "rows" in shown(executed, "client.job(job.id)")
+
+
 def test_it_reads_the_catalog_in_duckdb(executed: list[dict[str, Any]]) -> None:
     assert "dep_delay_min" in shown(executed, "client.attach(con)")

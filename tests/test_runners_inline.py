@@ -14,6 +14,7 @@ import pytest
 
 from webfoot import registry, sources
 from webfoot.errors import UdfFailed, UdfTimeout
+from webfoot.results import Usage
 from webfoot.runners import NoCalls
 from webfoot.runners.inline import InlineRunner
 from webfoot.runners.jobs import UdfJob
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 UDFS = """
     import os, sys, time
+    import duckdb
+    import webfoot
 
     @udf
     def pid() -> list[dict[str, int]]:
@@ -42,6 +45,15 @@ UDFS = """
                     time.sleep(0.001)
                 except Exception:
                     pass
+        finally:
+            open(notes, "w").close()
+
+    @udf
+    def queries(con: duckdb.DuckDBPyConnection, notes: str, own: bool) -> list[dict[str, int]]:
+        try:
+            with webfoot.cursor() as cursor:
+                used = cursor if own else con
+                used.execute("SELECT sum(a.i + b.i) FROM range(10000000) a(i), range(1000000) b(i)")
         finally:
             open(notes, "w").close()
 
@@ -65,7 +77,7 @@ def run(
     name: str,
     timeout_s: float = 20,
     arguments: str = "{}",
-) -> int | None:
+) -> int:
     loaded = registry.load(sources.read(write_files(tmp_path / "inline_udfs", some=UDFS)))
 
     async def call() -> None:
@@ -73,11 +85,17 @@ def run(
         await runner.use(loaded)
         try:
             job = UdfJob(loaded[name], arguments, timeout_s, 10**9)
-            await runner.run(job, tmp_path / "target.parquet", tmp_path / "log", NoCalls())
+            draft = await runner.run(job, tmp_path / "target.parquet", tmp_path / "log", NoCalls())
+            assert draft.usage.seconds > 0
+            assert draft.usage.memory_bytes
         finally:
             await runner.close()
 
     asyncio.run(call())
+    return pid_in(tmp_path)
+
+
+def pid_in(tmp_path: Path) -> int:
     value = pq.read_table(tmp_path / "target.parquet")["pid"][0].as_py()
     return int(value)
 
@@ -87,8 +105,9 @@ def test_a_run_is_in_this_process(tmp_path: Path, write_files: Callable[..., Pat
 
 
 def test_a_time_limit_gives_up(tmp_path: Path, write_files: Callable[..., Path]) -> None:
-    with pytest.raises(UdfTimeout, match=r"0\.1s"):
+    with pytest.raises(UdfTimeout, match=r"0\.1s") as caught:
         run(tmp_path, write_files, "slow", 0.1)
+    assert caught.value.usage == Usage(0.1)
 
 
 def test_what_was_given_up_ends_whatever_it_catches(
@@ -97,6 +116,19 @@ def test_what_was_given_up_ends_whatever_it_catches(
     notes = tmp_path / "ended"
     with pytest.raises(UdfTimeout):
         run(tmp_path, write_files, "spins", 0.1, json.dumps({"notes": str(notes)}))
+    patient_until = time.monotonic() + 20
+    while not notes.exists():
+        assert time.monotonic() < patient_until
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_query_of_what_was_given_up_is_interrupted(
+    tmp_path: Path, write_files: Callable[..., Path], own: bool
+) -> None:
+    notes = tmp_path / "ended"
+    with pytest.raises(UdfTimeout):
+        run(tmp_path, write_files, "queries", 2, json.dumps({"notes": str(notes), "own": own}))
     patient_until = time.monotonic() + 20
     while not notes.exists():
         assert time.monotonic() < patient_until

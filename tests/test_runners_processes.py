@@ -69,6 +69,17 @@ UDFS = """
         return [{"pid": os.getpid()}]
 
     @udf
+    def hold() -> list[dict[str, int]]:
+        held = np.ones(20_000_000)
+        return [{"pid": os.getpid()}]
+
+    @udf
+    def hold_in_child() -> list[dict[str, int]]:
+        code = "import time; held = b'x' * 180_000_000; time.sleep(2.5)"
+        subprocess.run([sys.executable, "-c", code])
+        return ROW
+
+    @udf
     def loop() -> list[dict[str, int]]:
         while True: pass
 
@@ -403,6 +414,50 @@ def test_a_crash_says_how_the_process_ended(place: Place, name: str, reason: str
     error = place.fails(name)
     assert isinstance(error, UdfCrashed)
     assert reason in error.detail
+
+
+# What a run takes.
+
+
+def test_a_large_run_does_not_count_for_the_next_in_its_process(place: Place) -> None:
+    async def runs() -> list[tuple[int, int]]:
+        found = []
+        for name in ("hold", "pid", "hold", "pid"):
+            draft, target, _ = await place.run(place.job(name))
+            assert draft.usage.memory_bytes is not None
+            pid = pq.read_table(target)[0][0].as_py()
+            found.append((pid, draft.usage.memory_bytes))
+        return found
+
+    found = place.loop.run(runs())
+    large, small = found[0::2], found[1::2]
+    assert {pid for pid, _ in large} & {pid for pid, _ in small}, "no two ran in one process"
+    assert min(used for _, used in large) > max(used for _, used in small) + 100_000_000
+
+
+def test_a_runs_time_and_processor_time_are_its_own(place: Place) -> None:
+    draft, _, _ = place.loop.run(place.run(place.job("neighbour")))
+    assert 0.4 <= draft.usage.seconds < 20
+    assert draft.usage.cpu_s is not None
+    assert draft.usage.cpu_s < draft.usage.seconds
+
+
+def test_the_memory_of_a_runs_children_is_its_own(place: Place) -> None:
+    draft, _, _ = place.loop.run(place.run(place.job("hold_in_child")))
+    assert draft.usage.memory_bytes is not None
+    assert draft.usage.memory_bytes > 200_000_000
+
+
+@pytest.mark.parametrize("name", ["raise_silent", "loop", "os_exit", "eat_at_once"])
+def test_a_run_that_fails_tells_what_it_took(place: Place, name: str) -> None:
+    usage = place.fails(name, timeout_s=1.0).usage
+    assert usage is not None
+    assert usage.seconds > (1.0 if name == "loop" else 0.0)
+    # One that is killed measures nothing itself.
+    assert (usage.cpu_s is None) == (name != "raise_silent")
+    if name == "eat_at_once":
+        assert usage.memory_bytes is not None
+        assert usage.memory_bytes > LIMIT
 
 
 def test_a_spoilt_conversation_is_a_crash(place: Place) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from webfoot import runs as run_records
+from webfoot.results import Usage
 from webfoot.runs import LOG_BYTES, Run, Runs, new_id
 
 if TYPE_CHECKING:
@@ -38,6 +39,29 @@ def test_a_record_that_cannot_be_read_is_not_found(tmp_path: Path, text: str) ->
     runs.record(run_of())
     runs._records.run("UPDATE runs SET record = ?", text)
     assert runs.find(run_of().id) is None
+
+
+def test_all_that_are_kept_are_told_in_order(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    for number in (3, 1, 2):
+        runs.record(run_of(number))
+    runs._records.run("UPDATE runs SET record = '{' WHERE id = ?", run_of(1).id)
+    assert [run.id for run in runs.all()] == [run_of(3).id, run_of(2).id]
+
+
+def test_a_record_from_before_there_was_metering_is_read(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    runs.record(run_of())
+    before = '{"id": "x", "udf": "u", "arguments": "{}", "started": 1, "seconds": 2, "rows": 3}'
+    runs._records.run("UPDATE runs SET record = ?", before)
+    found = runs.find(run_of().id)
+    assert found is not None
+    assert (found.kind, found.billed_ms, found.memory_bytes) == ("call", 0, None)
+
+
+def test_what_a_run_took_is_billed() -> None:
+    run = run_of().took(Usage(1.2301, 0.5, 77))
+    assert (run.billed_ms, run.cpu_s, run.memory_bytes) == (1231, 0.5, 77)
 
 
 def test_a_log_is_read_up_to_a_megabyte(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import httpx
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from tests.s3_server import moto_server
 from tests.server_process import COUNT, connect, serve, write_udfs
 
 from webfoot import Client
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.server_process import Server
+
+    from webfoot.settings import S3Place
 
 UDFS = (
     "from webfoot import udf\nimport time\n"
@@ -168,12 +171,14 @@ def test_a_job_is_told_by_its_states_and_ends_as_an_immutable_result(
     running = state(http, url, "running")
     assert running["progress"] == {"done": 0, "total": 1}
     assert running["result"] is None
+    assert running["elapsed"] >= 0
     eventually(lambda: http.get(url).json()["log"] == ["waiting for told"])
     assert http.head(f"{url}.parquet").status_code == 200
     open_gate(server, "told")
     done = state(http, url, "done")
     assert done["rows"] == 1
     assert done["ended"] >= done["started"] >= done["created"]
+    assert done["elapsed"] == done["ended"] - done["started"]
     result = http.get(done["result"])
     assert result.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert pq.read_table(io.BytesIO(result.content)).to_pylist() == [{"n": 5}]
@@ -223,6 +228,7 @@ def test_a_failed_job_tells_why_wherever_it_is_asked_for(
     open_gate(server, "fails")
     failed = state(http, url, "failed")
     assert "no such thing" in failed["problem"]["detail"]
+    assert 'raise ValueError("no such thing")' in failed["problem"]["traceback"]
     told = http.get(f"{url}.parquet")
     assert (told.status_code, told.json()["code"]) == (500, "udf-failed")
     with connect() as con, pytest.raises(Exception, match="no such thing"):
@@ -331,12 +337,17 @@ def test_jobs_go_on_after_the_server_was_killed(tmp_path: Path) -> None:
     assert second.executions("before") == 1
 
 
-def test_servers_that_share_a_store_share_their_jobs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["folder", "bucket"])
+def test_servers_that_share_a_store_share_their_jobs(tmp_path: Path, kind: str) -> None:
     folder = write_udfs(tmp_path, jobs=UDFS)
     environment = {**os.environ, **HOLD}
     with ExitStack() as stack:
+        store: Path | S3Place = tmp_path / "store"
+        if kind == "bucket":
+            s3 = stack.enter_context(moto_server())
+            store, environment = s3.make_place(), environment | s3.environment
         one, two = (
-            stack.enter_context(serve(folder, store=tmp_path / "store", environment=environment))
+            stack.enter_context(serve(folder, store=store, environment=environment))
             for _ in range(2)
         )
         with httpx.Client(base_url=one.url) as here, httpx.Client(base_url=two.url) as there:

@@ -10,6 +10,8 @@ import httpx
 import pytest
 from tests.server_process import Server, serve, write_udfs
 
+from webfoot.runs import Runs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -310,6 +312,20 @@ def test_a_run_has_a_page_for_people(http: httpx.Client) -> None:
     assert "the UDF printed this" not in answer.text
     assert answer.headers["cache-control"] == "no-store"
     assert "Accept" in answer.headers["vary"]
+
+
+@pytest.mark.parametrize("extension", ["parquet", "csv"])
+def test_every_kind_of_run_has_a_page(server: Server, http: httpx.Client, extension: str) -> None:
+    answer = http.get(f"/udfs/shown.{extension}?_each=needed&needed=21&needed=22")
+    runs = Runs(server.store / "runs")
+    kinds = {run.kind: run.id for run in runs.all()}
+    runs.close()
+    assert kinds["fan-out"] == answer.headers["x-webfoot-run"]
+    for kind, run in kinds.items():
+        page = http.get(f"/runs/{run}", headers=BROWSER)
+        assert page.status_code == 200
+        assert " ms" in page.text
+        assert ("<h2>Arguments</h2>" in page.text) == (kind == "call")
 
 
 def test_a_result_tells_how_many_rows_it_has(http: httpx.Client) -> None:

@@ -22,6 +22,8 @@ TEXTS: dict[str, tuple[str, object]] = {
     "store_size": ("1.5GB", 1_500_000_000),
     "s3_endpoint": ("http://localhost:9000/", "http://localhost:9000"),
     "s3_region": ("eu-west-1", "eu-west-1"),
+    "invocations": ("0", 0),
+    "drain": ("10s", 10.0),
     "s3_url_style": ("path", "path"),
     "s3_encryption": ("aws:kms/key", S3Encryption("aws:kms", "key")),
     "redirect": ("1MB", 1_000_000),
@@ -39,6 +41,8 @@ TEXTS: dict[str, tuple[str, object]] = {
     "debug": ("true", True),
     "base_url": ("https://example.org/tables/", "https://example.org/tables"),
     "trusted_proxies": ("10.0.0.0/8, ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
+    "request_log": ("0", 0),
+    "log": ("json", "json"),
     "duckdb_errors": ("no", False),
     "open": ("true", True),
     "access": ("/srv/access", Path("/srv/access")),
@@ -113,8 +117,9 @@ def test_an_empty_variable_means_the_default(name: str) -> None:
         ("WEBFOOT_BASE_URL", "ftp://example.org", "write it like"),
         ("WEBFOOT_BASE_URL", "https://", "write it like"),
         ("WEBFOOT_BASE_URL", "https://host/?a=1", "write it like"),
-        ("WEBFOOT_BASE_URL", "https://me:secret@host/", "write it like"),
         ("WEBFOOT_BASE_URL", "https://host/*", "write it like"),
+        ("WEBFOOT_REQUEST_LOG", "much", "a size is written like"),
+        ("WEBFOOT_LOG", "xml", "choose text, json or emf"),
         ("WEBFOOT_EXTENSION_DOWNLOADS", "often", "write true or false"),
         ("WEBFOOT_SECRETS", "vault", "write 'environment', an absolute folder, or 'ssm:/prefix'"),
         ("WEBFOOT_JWT_ISSUER", "login.example", "write it like 'https://host/prefix'"),
@@ -139,6 +144,11 @@ def test_a_secret_that_is_too_short_is_refused_and_not_shown() -> None:
     assert "hunter2" not in str(caught.value)
     named = Settings.from_environment({"WEBFOOT_SHARE_SECRET": "secret:LINKS"})
     assert named.share_secret == "secret:LINKS"
+
+
+def test_a_bad_value_tells_no_secret() -> None:
+    with pytest.raises(SettingsError, match=r"write it like .* got 'https://me:\*\*\*@host/'"):
+        Settings.from_environment({"WEBFOOT_BASE_URL": "https://me:secret@host/"})
 
 
 @pytest.mark.parametrize("variable", ["WEBFOOT_WORKER", "WEBFOOT_folder", "WEBFOOT_"])

@@ -21,25 +21,15 @@ ROOT = Path(webfoot.__file__).parent
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
     {
-        *("access.principal", "errors", "files", "literals", "quantities", "results", "settings"),
-        *("sqlite", "unreadable"),
+        *("access.principal", "billing", "errors", "files", "interruption", "journal", "literals"),
+        *("masking", "quantities", "results", "settings", "sqlite", "unreadable"),
     },
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
     {
-        *(
-            "access",
-            "assets",
-            "calling",
-            "catalog",
-            "database",
-            "formats",
-            "geojson",
-            "outcomes",
-            "querying",
-        ),
-        *("runners", "runs", "snippets", "spreadsheets", "store", "tables", "templating", "texts"),
-        *("tiling", "views"),
+        *("access", "assets", "calling", "catalog", "database", "estimates", "formats", "geojson"),
+        *("outcomes", "querying", "runners", "runs", "snippets", "spreadsheets", "store"),
+        *("tables", "templating", "texts", "tiling", "views"),
     },
     {"engine", "fanout", "lineage"},
     {"assembly", "jobs", "probe", "reload"},
@@ -57,8 +47,8 @@ ISLANDS = {
 # Where a library may be imported; to a type checker, what tables come as may be named anywhere.
 HOMES = {
     "aws_lambda_powertools": {"database.secrets"},
-    "boto3": {"store"},
-    "botocore": {"store"},
+    "boto3": {"aws.invoking", "store"},
+    "botocore": {"aws.invoking", "store"},
     "click": {"cli", "conformance"},
     "docstring_parser": {"docstrings"},
     "duckdb": {"database", "querying"},

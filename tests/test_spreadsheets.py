@@ -28,6 +28,8 @@ from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 from webfoot.views import CHOICES, View
 
+GB = 1_000_000_000
+
 Show = Callable[..., tuple[Draft, bytes]]
 WIDE = ["\uff1d", "\uff0b", "\uff0d", "\uff20"]
 TRIGGERS = ["=", "+", "-", "@", "\t", "\r", "\n", "\0", *WIDE]
@@ -56,7 +58,7 @@ def show(database: CallDatabase, tmp_path: Path) -> Show:
         source, target = tmp_path / f"{name}-source", tmp_path / f"{name}-view"
         columns = write(to_batches(table), source).columns
         view = View("csv", spreadsheet=spreadsheet, **options)
-        with database.connection() as con:
+        with database.connection(GB) as con:
             draft = write_view(view, source, columns, target, con)
         return draft, target.read_bytes()
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from tests.s3_server import KEYS, moto_server
 
-from webfoot.results import Column, Failure, Known, Result, digest
+from webfoot.results import Column, Draft, Failure, Known, Result, digest
 from webfoot.store.local import LocalStore
 from webfoot.store.s3 import S3Store
 
@@ -148,6 +148,22 @@ def test_published_bytes_come_back_here_and_elsewhere(kind: Kind, size: int) -> 
             assert await get(store, CALLS[0]) == data
 
     asyncio.run(round_trip())
+
+
+def test_bytes_that_one_puts_another_publishes(kind: Kind) -> None:
+    async def share() -> None:
+        data = os.urandom(10_000)
+        one, other = kind.open(), kind.open()
+        staged = one.stage("run", "parquet")
+        staged.write_bytes(data)
+        result = result_of(CALLS[0], data)
+        await one.put(Draft(result.etag, len(data), 1, result.columns), "parquet", staged)
+        assert await one.find(CALLS[0]) == Known()
+        await other.publish(result, None)
+        for store in (one, other, kind.open()):
+            assert await get(store, CALLS[0]) == data
+
+    asyncio.run(share())
 
 
 def test_ranges_are_the_bytes_that_they_name(kind: Kind) -> None:

@@ -25,12 +25,14 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from tests.places import places_in
 from tests.s3_server import KEYS, S3Server, moto_server, rclone_server
 from tests.server_process import COUNT, Server, connect, serve, write_udfs
 from tests.test_store import CALLS, get, put, read
 
 import webfoot
 from webfoot.errors import Error, ServerBusy, SettingsError
+from webfoot.estimates import S3_READS, S3_WRITES
 from webfoot.results import Failure, Known, Result
 from webfoot.settings import S3Access, S3Encryption, S3Place
 from webfoot.store import bucket as buckets
@@ -692,3 +694,22 @@ def test_a_temporary_folder_that_cannot_be_used_is_told(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     with pytest.raises(SettingsError, match="set TMPDIR to another"):
         open_store()
+
+
+def test_a_run_makes_as_many_requests_as_its_estimate_counts(
+    tmp_path: Path, write_files: Callable[..., Path], open_store: Callable[..., S3Store]
+) -> None:
+    place = places_in(tmp_path, write_files, open_store)()
+    methods: list[str] = []
+
+    async def ask() -> None:
+        await place.ask(n=1)
+        place.store._bucket._client.meta.events.register("before-send.s3", note)
+        await place.ask(n=2)
+
+    def note(request: Any, **_: Any) -> None:
+        methods.append(request.method)
+
+    asyncio.run(ask())
+    assert methods.count("PUT") == S3_WRITES
+    assert methods.count("GET") + methods.count("HEAD") == S3_READS

@@ -44,6 +44,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "a common name": ("geometry", "geometry"),
 }
 
+GB = 1_000_000_000
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Callable[[str], Path]:
@@ -191,7 +193,7 @@ def served() -> Iterator[Served]:
 
 
 def test_duckdb_asks_once_over_http(served: Served, tmp_path: Path) -> None:
-    with CallDatabase(tmp_path) as database, database.connection(httpfs=True) as con:
+    with CallDatabase(tmp_path) as database, database.connection(GB, httpfs=True) as con:
         for number, (_, seen) in enumerate(MESSAGES.values()):
             served.requests.clear()
             with pytest.raises(duckdb.InvalidInputException) as caught:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from webfoot import registry, sources
 from webfoot.engine import Engine
+from webfoot.jobs.bucket import BucketRecords
+from webfoot.jobs.folder import FolderRecords
 from webfoot.probe import probe
 from webfoot.runs import Runs
 from webfoot.settings import S3Place
@@ -19,8 +21,10 @@ from webfoot.store.local import LocalStore
 from webfoot.store.s3 import S3Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from webfoot.jobs.records import JobRecords
     from webfoot.registry import Registry
     from webfoot.runners import Runner
     from webfoot.settings import Settings
@@ -38,12 +42,14 @@ class Parts:
     Args:
         engine: Answers calls.
         store: Holds the bytes of the answers.
-        records: The folder of what is not in the store: the records of runs, and jobs.
+        jobs: Where jobs are kept.
+        records: The folder of what is told of requests and runs.
         settings: What both were made from.
     """
 
     engine: Engine
     store: Store
+    jobs: JobRecords
     records: Path
     settings: Settings
 
@@ -71,19 +77,40 @@ class Parts:
         self.store.close()
 
 
-def assemble(settings: Settings) -> Parts:
+def make_runner(settings: Settings, temp: Path) -> Runner:
+    """The runner that the settings name.
+
+    Args:
+        settings: How many runs at once, and more.
+        temp: Where runs may put temporary files.
+    """
+    # One of the two is needed, and each takes long to import for a start on Lambda.
+    if settings.runner == "inline":
+        from webfoot.runners.inline import InlineRunner  # noqa: PLC0415
+
+        return InlineRunner(settings.workers, settings.queue, temp)
+    from webfoot.runners.processes import ProcessRunner  # noqa: PLC0415
+
+    return ProcessRunner(settings.workers, settings.queue, temp)
+
+
+def assemble(settings: Settings, runner: Callable[[Settings, Path], Runner] = make_runner) -> Parts:
     """Load the folder and make its engine.
+
+    Args:
+        settings: How it behaves.
+        runner: Makes the runner; see `make_runner`.
 
     Raises:
         OSError: If the folder cannot be read.
         SettingsError: If the store cannot be used.
     """
     loaded = load_folder(settings)
-    store, records = _open_store(settings)
+    store, records, jobs = _open_store(settings)
     # In the store's staging area, whatever is left in it goes with this server.
-    runner = _make_runner(settings, store.stage("workers", "temp"))
-    engine = Engine(loaded, store, runner, Runs(records / "runs"), settings)
-    return Parts(engine, store, records, settings)
+    made = runner(settings, store.stage("workers", "temp"))
+    engine = Engine(loaded, store, made, Runs(records / "runs"), settings)
+    return Parts(engine, store, jobs, records, settings)
 
 
 def load_folder(settings: Settings) -> Registry:
@@ -91,12 +118,14 @@ def load_folder(settings: Settings) -> Registry:
     return _load(sources.read(settings.folder), settings)
 
 
-def _open_store(settings: Settings) -> tuple[Store, Path]:
-    """The store that the settings name, and the folder for what is not in it."""
+def _open_store(settings: Settings) -> tuple[Store, Path, JobRecords]:
+    """The store that the settings name, a folder for records, and where jobs are."""
     if isinstance(settings.store, S3Place):
-        bucket = S3Store(Bucket(settings.store, settings.s3), settings.store_size)
-        return bucket, bucket.stage("server", "records")
-    return LocalStore(settings.store, settings.store_size), settings.store.absolute()
+        bucket = Bucket(settings.store, settings.s3)
+        shared = S3Store(bucket, settings.store_size)
+        return shared, shared.stage("server", "records"), BucketRecords(bucket)
+    folder = settings.store.absolute()
+    return LocalStore(folder, settings.store_size), folder, FolderRecords(folder / "jobs")
 
 
 def _load(code: Code, settings: Settings, before: Code | None = None) -> Registry:
@@ -112,14 +141,3 @@ def _tell(loaded: Registry) -> None:
     for problem in loaded.problems:
         _log.error("%s: %s\n%s", problem.file, problem.message, problem.traceback)
     _log.info("saved and live: %s", ", ".join(loaded) or "no UDF")
-
-
-def _make_runner(settings: Settings, temp: Path) -> Runner:
-    # One of the two is needed, and each takes long to import for a start on Lambda.
-    if settings.runner == "inline":
-        from webfoot.runners.inline import InlineRunner  # noqa: PLC0415
-
-        return InlineRunner(settings.workers, settings.queue, temp)
-    from webfoot.runners.processes import ProcessRunner  # noqa: PLC0415
-
-    return ProcessRunner(settings.workers, settings.queue, temp)

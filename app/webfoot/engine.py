@@ -34,9 +34,10 @@ from webfoot.fanout import (
     collect,
     make_fanout,
 )
-from webfoot.lineage import new_lineage
+from webfoot.lineage import Tally, lineage_of, new_lineage
+from webfoot.masking import mask_arguments
 from webfoot.results import Call, Failure, Fanout, Result
-from webfoot.runners import Answered
+from webfoot.runners import Answered, Descent
 from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
 from webfoot.runs import Run
 
@@ -57,10 +58,10 @@ if TYPE_CHECKING:
     from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
-    from webfoot.results import Known, Question
+    from webfoot.results import Draft, Known, Question, Usage
     from webfoot.runners import Runner
     from webfoot.runners.jobs import Job
-    from webfoot.runs import Runs
+    from webfoot.runs import Kind, Runs
     from webfoot.settings import Settings
     from webfoot.store import Store
     from webfoot.views import View
@@ -114,7 +115,14 @@ class _Plan:
     lifetime_s: float
     lineage: Lineage
     audience: Principal
-    arguments: str = ""
+    arguments: str
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of run it is."""
+        if isinstance(self.job, UdfJob):
+            return "call"
+        return "fan-out" if isinstance(self.job, StitchJob) else "view"
 
 
 class _Flight:
@@ -159,6 +167,8 @@ class Engine:
         self._circles = Circles()
         # The runs under way, by the keys of their calls.
         self._running: dict[str, str] = {}
+        # How many calls of the fan-outs under way have ended.
+        self._progress: dict[str, int] = {}
         # When runs landed whose askers had all gone: the next to ask takes the result.
         self._unclaimed: dict[str, float] = {}
 
@@ -225,7 +235,7 @@ class Engine:
             ranged: Whether only a byte range is wanted. One read makes many such requests, and they
                 must all see the same bytes, even when the result has expired or was replaced since.
             rerun: Whether a fresh result will not do.
-            lineage: What has led to the call; None for a request's own.
+            lineage: What has led to the call; None for a request whose costs nobody asks for.
 
         Raises:
             Error: Why there is none.
@@ -234,7 +244,7 @@ class Engine:
         known = None if rerun else await self.stored(call, ranged=ranged)
         if known is not None:
             return Answer(known)
-        place = lineage or self.root(self._settings.timeout)
+        place = lineage or self.request(Tally())
         # A fan-out of results that must all be new is no other that may take old ones, even if that
         # one is made later.
         anew = rerun and isinstance(call, Fanout)
@@ -251,16 +261,46 @@ class Engine:
             return await self._claimed(call.key, run, ranged, since, rerun)
 
         with self._circles.waiting(place.key, call.key, udf.name):
-            # Who asks through a fan-out does not try again.
-            linger_s = 0.0 if lineage else LINGER_S
             try:
-                result = await self._join(flight, make, linger_s)
+                result = await self._join(flight, make, place.linger_s)
             except FanoutLimit:
                 if own:
                     raise
                 # That was the limit of who had asked first: this one has its own.
-                result = await self._join(flight, make, linger_s)
+                result = await self._join(flight, make, place.linger_s)
         return Answer(result, ran=True, waited_s=time.time() - began)
+
+    async def run_for(self, job: UdfJob, descent: Descent, lineage: Lineage) -> Draft:
+        """Make a run that an engine in another process has claimed, and will publish.
+
+        Args:
+            job: What runs.
+            descent: Its place.
+            lineage: That of the run, which adds up what it leads to.
+
+        Returns:
+            What it has written, which the store has.
+
+        Raises:
+            Error: Why there is nothing.
+        """
+        staged = self._store.stage(descent.run, "parquet")
+        key, asked = descent.path[-1], (job.asker, job.arguments)
+        plan = _Plan(job, job.udf, key, self.lifetime(job.udf), lineage, *asked)
+        calls = _RunCalls(self, plan, descent.run)
+        try:
+            with self._circles.known(descent.path):
+                log = self.runs.log_path(descent.run)
+                draft = await self._runner.run(job, staged, log, calls)
+            if not draft.stored:
+                await self._store.put(draft, "parquet", staged)
+        finally:
+            _remove(staged)
+        return replace(draft, stored=True)
+
+    def lineage_of(self, descent: Descent) -> Lineage:
+        """The lineage of a run that another process has handed over."""
+        return lineage_of(descent, self.registry, self._settings.depth)
 
     def root(self, timeout_s: float) -> Lineage:
         """The lineage of what nobody has led to.
@@ -270,16 +310,39 @@ class Engine:
         """
         return new_lineage(self.registry, self._settings.calls, self._settings.depth, timeout_s)
 
+    def request(self, tally: Tally) -> Lineage:
+        """The lineage of a request of somebody who may try again; `tally` gets what it costs."""
+        limits = self._settings.calls, self._settings.depth, self._settings.timeout
+        return replace(new_lineage(self.registry, *limits, tally), linger_s=LINGER_S)
+
     def running(self, call: Question) -> str | None:
         """The id of the run that is under way for a call; None if there is none here."""
         return self._running.get(call.key)
+
+    def progress(self, question: Question) -> int:
+        """How many calls of a fan-out have ended; 0 if it is not under way here."""
+        return self._progress.get(question.key, 0)
+
+    async def give_up(self, call: Question) -> None:
+        """Stop the run that is under way here for a call, if there is one."""
+        flight = self._flights.get(call.key)
+        if flight is not None:
+            flight.task.cancel()
+            await asyncio.wait((flight.task,))
 
     async def latest(self, call: Question) -> Result | None:
         """The newest result of a call, fresh or not; None if there is none."""
         result = await self._find(call.key)
         return result if result is not None and await self._there(result) else None
 
-    async def view(self, udf: Udf, result: Result, view: View, audience: Principal) -> Answer:
+    async def view(
+        self,
+        udf: Udf,
+        result: Result,
+        view: View,
+        audience: Principal,
+        tally: Tally | None = None,
+    ) -> Answer:
         """A view of a result, derived for its audience if it has not been yet; see `result`."""
         view.check(result.columns)
         if view.canonical:
@@ -289,12 +352,14 @@ class Engine:
         known = await self._known(key, ranged=False)
         if known is not None:
             return Answer(known)
+        lineage = self.request(tally or Tally())
 
         async def make() -> Result:
-            run = partial(self._write_view, udf, result, view, audience)
+            run = partial(self._write_view, udf, result, view, audience, lineage)
             return await self._claimed(key, run, False, began, False)
 
-        return Answer(await self._join(key, make, LINGER_S), ran=True, waited_s=time.time() - began)
+        made = await self._join(key, make, lineage.linger_s)
+        return Answer(made, ran=True, waited_s=time.time() - began)
 
     async def peek(self, call: Question, view: View) -> Result | None:
         """What a request could be answered with now, without running anything, for every reader.
@@ -443,7 +508,8 @@ class Engine:
             below = lineage.below(fanout.key)
             below.budget.take(len(fanout.calls))
             kept: list[Result] = []
-            async with aclosing(self._ask_all(udf, fanout.calls, below, rerun)) as told:
+            asking = self._ask_all(udf, fanout.calls, below, rerun)
+            async with aclosing(self._counted(fanout.key, asking)) as told:
                 keep = partial(self._keep, kept)
                 sources, expires = await collect(fanout, told, keep, FAILURE_S)
             # Those that came first may have been evicted while the last ones ran.
@@ -464,6 +530,18 @@ class Engine:
         asked = fanout.audience, f"{len(sources)} inputs"
         plan = _Plan(job, udf, fanout.key, lifetime, lineage, *asked)
         return await self._run(plan, before)
+
+    async def _counted(
+        self, key: str, told: AsyncGenerator[tuple[int, Result | Error]]
+    ) -> AsyncGenerator[tuple[int, Result | Error]]:
+        async with aclosing(told):
+            self._progress[key] = 0
+            try:
+                async for item in told:
+                    self._progress[key] += 1
+                    yield item
+            finally:
+                del self._progress[key]
 
     async def _keep(self, kept: list[Result], result: Result) -> Path:
         """The file of a result, noted as in use and in `kept`."""
@@ -505,14 +583,20 @@ class Engine:
             except Error as error:
                 return error
 
-        busy = WAITING_AT_ONCE if udf.options.waits else self._settings.workers + 2
+        busy = WAITING_AT_ONCE if udf.options.waits else self._runner.calls_at_once
         async with aclosing(as_completed(ask, len(distinct), busy)) as completed:
             async for which, answer in completed:
                 for number in places[distinct[which]]:
                     yield number, answer
 
     async def _write_view(
-        self, udf: Udf, result: Result, view: View, audience: Principal, before: Known
+        self,
+        udf: Udf,
+        result: Result,
+        view: View,
+        audience: Principal,
+        lineage: Lineage,
+        before: Known,
     ) -> Result:
         # Opened, it is checked, and noted as in use: it will not be evicted under the worker.
         blob = await self._store.open(result)
@@ -522,8 +606,8 @@ class Engine:
         source = await self._store.local_path(result)
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
-        lineage = self.root(self._settings.timeout)
-        plan = _Plan(job, udf, view.key(result), math.inf, lineage, audience)
+        asked = audience, f"{view.extension} of run {result.run}"
+        plan = _Plan(job, udf, view.key(result), math.inf, lineage, *asked)
         return await self._run(plan, before)
 
     async def _run(self, plan: _Plan, before: Known) -> Result:
@@ -533,9 +617,10 @@ class Engine:
         run = Run(
             id=run_records.new_id(),
             udf=plan.udf.name,
-            arguments=plan.arguments,
+            arguments=mask_arguments(plan.arguments) if plan.kind == "call" else plan.arguments,
             started=time.time(),
             seconds=0.0,
+            kind=plan.kind,
             trace=lineage.trace,
             parent=lineage.parent,
             tenant=plan.audience.tenant,
@@ -544,9 +629,11 @@ class Engine:
         staged = self._store.stage(run.id, extension)
         executions = 1 + before.executions
         self._running[key] = run.id
+        usage: Usage | None = None
         try:
             calls = _RunCalls(self, plan, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
+            usage = draft.usage
             # Others first, who have waited for its process: that must not stand idle meanwhile.
             await asyncio.sleep(0)
             now = time.time()
@@ -558,26 +645,25 @@ class Engine:
                 size=draft.size,
                 rows=draft.rows,
                 columns=draft.columns,
-                seconds=draft.seconds,
+                seconds=usage.seconds,
                 created=now,
                 expires=now + plan.lifetime_s,
                 executions=executions,
                 before=await self._replaced(before.result, draft.etag, now),
                 failed=draft.failed,
             )
-            await self._store.publish(result, staged)
+            await self._store.publish(result, None if draft.stored else staged)
         except Error as error:
             _remove(staged)
-            await self._fail(error, run, key, executions)
+            error.usage = error.usage or usage
+            await self._fail(error, run, plan, executions)
             raise
         except BaseException:
             _remove(staged)
             raise
         finally:
             self._running.pop(key, None)
-        if not isinstance(job, ViewJob):
-            seconds = time.time() - run.started
-            self.runs.record(replace(run, seconds=seconds, rows=result.rows))
+        self._record(replace(run, rows=result.rows, bytes=result.size), usage, lineage)
         return result
 
     async def _replaced(self, earlier: Result | None, etag: str, now: float) -> Result | None:
@@ -589,17 +675,26 @@ class Engine:
         ended = replace(earlier, before=None, expires=min(earlier.expires, now))
         return ended if ended.etag != etag and await self._held(ended) else None
 
-    async def _fail(self, error: Error, run: Run, key: str, executions: int) -> None:
+    async def _fail(self, error: Error, run: Run, plan: _Plan, executions: int) -> None:
         error.udf, error.run = run.udf, run.id
         now = time.time()
         problem = error.problem() | {"traceback": error.traceback}
         # Some depend on who asked, and say nothing of the call.
         passing = isinstance(error, RunCancelled | FanoutLimit)
         if isinstance(error, RunError | InvalidParameters) and not passing:
-            failure = Failure(key, problem, now, now + FAILURE_S, executions)
+            failure = Failure(plan.key, problem, now, now + FAILURE_S, executions)
             await self._store.remember(failure)
-        if not isinstance(error, ServerBusy):
-            self.runs.record(replace(run, seconds=now - run.started, problem=problem))
+        # What was too busy may have been one that it called.
+        if error.usage or not isinstance(error, ServerBusy):
+            self._record(replace(run, problem=problem), error.usage, plan.lineage)
+
+    def _record(self, run: Run, usage: Usage | None, lineage: Lineage) -> None:
+        """Keep how a run went, and add what it has cost to what its request has."""
+        run = replace(run, seconds=time.time() - run.started)
+        if usage is not None:
+            run = run.took(usage)
+        self.runs.record(run)
+        lineage.tally.add(run)
 
 
 class _RunCalls:
@@ -612,10 +707,27 @@ class _RunCalls:
     """
 
     def __init__(self, engine: Engine, plan: _Plan, run: str) -> None:
-        self.depth = plan.lineage.depth
         self._engine = engine
         self._plan = plan
         self._run = run
+
+    @property
+    def descent(self) -> Descent:
+        """The run's place."""
+        lineage = self._plan.lineage
+        return Descent(
+            run=self._run,
+            trace=lineage.trace,
+            depth=lineage.depth,
+            path=(*lineage.path, self._plan.key),
+            calls=lineage.budget.left,
+            timeout_s=lineage.timeout_s,
+        )
+
+    def made_elsewhere(self, calls: int, cost: Mapping[str, float]) -> None:
+        """Count them."""
+        self._plan.lineage.budget.count(calls)
+        self._plan.lineage.tally.add_all(cost)
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
         """Ask the engine."""

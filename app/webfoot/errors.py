@@ -35,10 +35,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from webfoot.masking import mask, mask_values
 from webfoot.quantities import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from webfoot.results import Usage
 
 # Of an input, so much is told in a message.
 _MOST_TOLD = 1000
@@ -52,6 +55,9 @@ class Error(Exception):
         udf: The UDF that was called.
         run: The run in which it happened.
         traceback: The author's own frames; shown in debug mode only.
+
+    Attributes:
+        usage: What the run took that failed with it; None if nothing ran, or nobody measured.
     """
 
     status: ClassVar[int] = 500
@@ -74,11 +80,14 @@ class Error(Exception):
         run: str | None = None,
         traceback: str | None = None,
     ) -> None:
+        # It may be told to anybody, and quote anything.
+        detail = mask(detail)
         super().__init__(detail)
         self.detail = detail
         self.udf = udf
         self.run = run
         self.traceback = traceback
+        self.usage: Usage | None = None
 
     def problem(self) -> dict[str, Any]:
         """The error as a problem document, without the traceback."""
@@ -307,7 +316,7 @@ class FanoutFailed(RunError):
 
     def __init__(self, detail: str, *, failures: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(detail)
-        self.failures = [dict(failure) for failure in failures]
+        self.failures = [mask_values(dict(failure)) for failure in failures]
 
 
 class FanoutLimit(RunError):

@@ -211,6 +211,14 @@ class Circles:
             if not waits:
                 self._waits.pop(waiter, None)
 
+    @contextlib.contextmanager
+    def known(self, path: Sequence[str]) -> Iterator[None]:
+        """Note that each call of `path` waits for the next, in another process."""
+        with contextlib.ExitStack() as stack:
+            for waiter, key in itertools.pairwise(path):
+                stack.enter_context(self.waiting(waiter, key, ""))
+            yield
+
     def _reached(self, key: str) -> set[str]:
         reached: set[str] = set()
         # Most calls wait for nothing.

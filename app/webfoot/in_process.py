@@ -72,7 +72,11 @@ class Host:
 
     def transport(self) -> httpx.BaseTransport:
         """What takes requests; closing it ends those under way."""
-        return _Transport(self._app, self._portal)
+        return _Transport(self, self._app, self._portal)
+
+    def take_up(self, job: str) -> None:
+        """Go on with the job of that id, if the process that ran it has ended."""
+        self._portal.call(self._app.jobs.take_up, job)
 
     def close(self) -> None:
         """Stop serving."""
@@ -118,9 +122,16 @@ def _calls(folder: Path) -> _Calls:
 
 
 class _Transport(httpx.BaseTransport):
-    """Takes requests to an ASGI application that runs on another thread's event loop."""
+    """Takes requests to an ASGI application that runs on another thread's event loop.
 
-    def __init__(self, app: ASGIApp, portal: BlockingPortal) -> None:
+    Args:
+        host: Runs it, for as long as there is somebody to ask.
+        app: The application.
+        portal: Where it runs.
+    """
+
+    def __init__(self, host: Host, app: ASGIApp, portal: BlockingPortal) -> None:
+        self._host = host
         self._app = app
         self._portal = portal
         self._exchanges: set[_Exchange] = set()

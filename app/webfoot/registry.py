@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from webfoot import sources
 from webfoot.definition import ATTRIBUTE, Udf, definition_of
 from webfoot.errors import UdfNotFound, UdfUnavailable
+from webfoot.masking import mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +137,7 @@ def _import(code: Code, file: str, module_name: str) -> ModuleType | Problem:
 
 
 def _problem(code: Code, file: str, message: str, trace: str = "") -> Problem:
-    return Problem(file, message, trace, code.names_in(file))
+    return Problem(file, mask(message), trace, code.names_in(file))
 
 
 def _udfs_of(module: ModuleType) -> Iterator[Udf]:
@@ -181,7 +182,7 @@ def author_traceback(error: BaseException, code: Code) -> str:
         own = [frame for frame in current.stack if Path(frame.filename).is_relative_to(code.root)]
         current.stack = traceback.StackSummary.from_list(own)
         waiting += [current.__cause__, current.__context__, *(current.exceptions or ())]
-    return "".join(whole.format()).strip()
+    return mask("".join(whole.format()).strip())
 
 
 def _decode(content: bytes) -> str:

@@ -23,6 +23,23 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a run took.
+
+    Args:
+        seconds: How long it ran, without the time that it waited for its turn.
+        cpu_s: Processor time, in seconds: its process' and its children's, or only its thread's if
+            the process is not its own. None if that could not be told.
+        memory_bytes: The most memory that its process had at a time, or, if others ran there, too,
+            has ever had; on Lambda, the function's. None if that could not be told.
+    """
+
+    seconds: float = 0.0
+    cpu_s: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Draft:
     """A file that a run has written and nobody has published yet.
 
@@ -31,16 +48,18 @@ class Draft:
         size: Its length in bytes.
         rows: Rows in it.
         columns: Its schema.
-        seconds: How long the run took.
+        usage: What the run took.
         failed: How many inputs of a fan-out failed.
+        stored: Whether the store has its bytes already, because another machine wrote them.
     """
 
     etag: str
     size: int
     rows: int
     columns: tuple[Column, ...]
-    seconds: float = 0.0
+    usage: Usage = Usage()
     failed: int = 0
+    stored: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from webfoot.access.principal import Principal
+from webfoot.billing import billed_ms
 from webfoot.sqlite import SqliteFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_KEPT = 1000
+    from webfoot.results import Usage
+
+_KEPT = 2000
 LOG_BYTES = 1_000_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (number INTEGER PRIMARY KEY, id TEXT UNIQUE, record TEXT NOT NULL)
 """
+
+Kind = Literal["call", "fan-out", "view"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,16 @@ class Run:
 
     Args:
         id: Its id.
-        udf: The UDF that ran.
-        arguments: Its canonical arguments.
-        started: In seconds since 1970.
-        seconds: How long it took.
+        udf: The UDF that ran, or whose result was written in another way.
+        arguments: Its canonical arguments; of another kind of run, what it was about, in words.
+        started: When it was asked for, in seconds since 1970.
+        seconds: How long it took, with the time that it waited for its turn.
+        kind: Whether it was a call, put the results of a fan-out together, or wrote a view.
         rows: Rows of its result; None if it failed.
+        bytes: The length of its result; None if it failed.
+        billed_ms: Its own time, as Lambda bills it; 0 if nothing ran.
+        memory_bytes: The memory that goes with it; None if it was killed before anybody looked.
+        cpu_s: Its processor time, in seconds; None if it was killed.
         problem: Why it failed, with the author's traceback; None if it did not.
         trace: The id of all runs that one request has led to.
         parent: The run that has called this one; None if a request did.
@@ -44,7 +54,12 @@ class Run:
     arguments: str
     started: float
     seconds: float
+    kind: Kind = "call"
     rows: int | None = None
+    bytes: int | None = None
+    billed_ms: int = 0
+    memory_bytes: int | None = None
+    cpu_s: float | None = None
     problem: dict[str, Any] | None = None
     trace: str = ""
     parent: str | None = None
@@ -55,6 +70,15 @@ class Run:
     def audience(self) -> Principal:
         """Who may know of it."""
         return Principal(self.principal, self.tenant)
+
+    def took(self, usage: Usage) -> Run:
+        """The same run, with what it took."""
+        return replace(
+            self,
+            billed_ms=billed_ms(usage),
+            memory_bytes=usage.memory_bytes,
+            cpu_s=usage.cpu_s,
+        )
 
 
 def new_id() -> str:
@@ -89,11 +113,17 @@ class Runs:
 
     def find(self, run: str) -> Run | None:
         """The record of `run`, if it is still kept."""
-        # A TypeError: another version of Webfoot wrote it.
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError):
             for (record,) in self._records.run("SELECT record FROM runs WHERE id = ?", run):
-                return Run(**json.loads(record))
+                return _read(record)
         return None
+
+    def all(self) -> list[Run]:
+        """The records that are kept, the oldest first."""
+        with contextlib.suppress(OSError):
+            rows = self._records.run("SELECT record FROM runs ORDER BY number")
+            return [run for (record,) in rows if (run := _read(record)) is not None]
+        return []
 
     def log(self, run: str) -> str:
         """What `run` printed, at most the first megabyte."""
@@ -114,3 +144,10 @@ class Runs:
             logs = sorted(self._folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
             for path in logs[:-_KEPT]:
                 path.unlink(missing_ok=True)
+
+
+def _read(record: str) -> Run | None:
+    # A TypeError: another version of Webfoot wrote it.
+    with contextlib.suppress(ValueError, TypeError):
+        return Run(**json.loads(record))
+    return None

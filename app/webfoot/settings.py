@@ -13,6 +13,7 @@ import platformdirs
 
 from webfoot import quantities
 from webfoot.errors import SettingsError
+from webfoot.masking import mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,6 +103,12 @@ def _read_bool(text: str) -> bool:
     raise ValueError(f"write true or false, got {text!r}")
 
 
+def _read_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"write a whole number, 0 or more, got {text!r}")
+    return int(text)
+
+
 def _read_count(text: str) -> int:
     count = int(text) if text.isascii() and text.isdigit() else 0
     if count < 1:
@@ -112,6 +119,16 @@ def _read_count(text: str) -> int:
 def _read_runner(text: str) -> str:
     if text not in ("processes", "inline"):
         raise ValueError(f"choose processes or inline, got {text!r}")
+    return text
+
+
+def _read_log_size(text: str) -> int:
+    return 0 if text.strip() == "0" else quantities.size(text)
+
+
+def _read_log(text: str) -> str:
+    if text not in ("text", "json", "emf"):
+        raise ValueError(f"choose text, json or emf, got {text!r}")
     return text
 
 
@@ -245,6 +262,11 @@ class Settings:
         100_000, _read_count, "How many calls one request may lead to, through all that it calls."
     )
     depth: int = _setting(16, _read_count, "How deep UDFs may call UDFs.")
+    invocations: int = _setting(
+        50,
+        _read_number,
+        "On Lambda: in how many other instances at once what a UDF calls may run; 0 for none.",
+    )
     timeout: float = _setting(
         120.0, quantities.timeout, "How long a run may take, unless its UDF says otherwise."
     )
@@ -252,6 +274,11 @@ class Settings:
         25.0,
         quantities.timeout,
         "How long a request waits for a run before it is sent on, to wait for it as a job.",
+    )
+    drain: float = _setting(
+        5.0,
+        quantities.seconds,
+        "How long the server answers after SIGTERM, while `/readyz` says that it is not ready.",
     )
     job_timeout: float = _setting(
         3600.0,
@@ -278,6 +305,17 @@ class Settings:
     )
     trusted_proxies: tuple[Network, ...] = _setting(
         _LOOPBACK, _read_networks, "Whose `X-Forwarded-` headers are believed; `*` for all."
+    )
+    request_log: int = _setting(
+        100 * 10**6,
+        _read_log_size,
+        "How large the records of requests may grow before the oldest go; `0` keeps none.",
+    )
+    log: Literal["text", "json", "emf"] = _setting(
+        "text",
+        _read_log,
+        "How the server's log is written: `text`; `json`, with a line for each request; or `emf`,"
+        " JSON that CloudWatch makes metrics of.",
     )
     duckdb_errors: bool = _setting(
         True,
@@ -379,5 +417,5 @@ class Settings:
             try:
                 values[item.name] = item.metadata["read"](text)
             except ValueError as error:
-                raise SettingsError(f"{variable}: {error}") from error
+                raise SettingsError(mask(f"{variable}: {error}")) from error
         return cls(**{**values, **{name: v for name, v in given.items() if v is not None}})

@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -100,8 +98,14 @@ def _open(path: Path, schema: str) -> sqlite3.Connection:
         time.sleep(_RETRY_S)
 
 
+def _is_before_boot(moment: float) -> bool:
+    import psutil  # noqa: PLC0415  # 7 ms, which a start on Lambda goes without
+
+    return moment < psutil.boot_time()
+
+
 def _connect(path: Path, schema: str) -> sqlite3.Connection:
-    before_boot = path.exists() and path.stat().st_mtime < psutil.boot_time()
+    before_boot = path.exists() and _is_before_boot(path.stat().st_mtime)
     connection = sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
     )

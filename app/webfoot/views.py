@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 from webfoot.errors import InvalidParameters, UnsupportedFormat
+from webfoot.masking import mask_values
 from webfoot.results import digest
 
 if TYPE_CHECKING:
@@ -180,5 +181,6 @@ def _check_choice(option: str, text: str, extension: str) -> None:
 
 
 def _refuse(option: str, message: str, value: str) -> InvalidParameters:
+    value = mask_values(value, option)
     fault = {"parameter": option, "message": message, "value": value}
     return InvalidParameters(f"{option}: {message}, got {value!r}", errors=[fault])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SHARE = Share("0123456789ab", "delays", time.time() + 100, {"month": ("1",)}, ("origin",))
+SHARE = Share("0123456789ab", "delays", time.time() + 100_000, {"month": ("1",)}, ("origin",))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from webfoot.access.shares import Share, read_share
 from webfoot.errors import Forbidden, ServerBusy, SettingsError
 
 KEY, TEXT = new_key(Key(new_id(), "", ("viewer",), tenant="acme"))
-SHARE = Share("0123456789ab", "delays", time.time() + 100)
+SHARE = Share("0123456789ab", "delays", time.time() + 100_000)
 SECRET = "s" * 32
 
 

@@ -54,6 +54,8 @@ SAMPLES = {
     "id": "{job}",
     "version": assets.version(),
     "file": "webfoot.css",
+    "table": "requests",
+    "extension": "csv",
 }
 # The data path is in front of the router.
 RESULTS = [
@@ -154,7 +156,7 @@ class Kind:
         is_link, extension = wanted.need in (Need.RESULT, Need.FOLLOW), path.rpartition(".")[2]
         plain = is_link and "=" not in path and method != "POST"
         read = extension if plain or "=" in path else "parquet"
-        lacks = wanted.need in (Need.JOBS, Need.SHARE) and wanted.need not in self.may
+        lacks = wanted.need in ALL and wanted.need not in self.may
         unreadable = wanted.udf in self.udfs and read not in self.formats
         if (self.share and not plain) or lacks or (wanted.need is Need.RESULT and unreadable):
             return 403
@@ -170,6 +172,7 @@ class Kind:
 
 
 BOTH = frozenset({Need.JOBS, Need.SHARE})
+ALL = BOTH | {Need.ADMIN}
 KINDS = (
     *("nobody", "stranger", "wrong secret", "revoked", "expired", "no scheme", "tampered link"),
     *("expired link", "revoked link", "link", "viewer", "analyst", "admin", "narrow", "reader"),
@@ -229,7 +232,7 @@ def kinds_in(place: Path) -> dict[str, Kind]:
         "link": Kind(query=f"_share={link}", udfs=("delays",), formats=("csv",), share=True),
         "viewer": Kind(key("viewer")),
         "analyst": Kind(key("analyst"), may=BOTH),
-        "admin": Kind(key("admin"), may=BOTH),
+        "admin": Kind(key("admin"), may=ALL),
         "narrow": Kind(key("analyst", udfs=("del*",)), may=BOTH, udfs=("delays",)),
         "reader": Kind(key("reader"), udfs=("delays",), formats=("csv", "parquet")),
         "nothing": Kind(key("nothing"), udfs=()),

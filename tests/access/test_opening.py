@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY, TEXT = new_key(Key(new_id(), "", ("viewer",)))
-SHARE = Share("0123456789ab", "delays", time.time() + 100)
+SHARE = Share("0123456789ab", "delays", time.time() + 100_000)
 
 
 def settings(tmp_path: Path, **given: Any) -> Settings:
@@ -89,3 +90,12 @@ def test_inside_a_process_nobody_is_asked() -> None:
     with closing(open_access()) as access:
         assert isinstance(access.guard, NoGuard)
         assert access.folder is None
+
+
+def test_tokens_need_a_library_that_not_everybody_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    given = {"jwt_issuer": "https://login", "jwt_audience": "webfoot"}
+    with pytest.raises(SettingsError, match=r"install webfoot\[oidc\]"):
+        access_of(settings(tmp_path, **given))

@@ -235,13 +235,20 @@ def test_duckdb_gets_through_a_rate_by_waiting_and_asking_again(
     for number in range(1, 13):
         sql = f"FROM '{closed.url}/udfs/numbers.parquet?n={number}'"
         assert len(con.execute(sql).fetchall()) == number
-    # Of nine at once four are answered at once, four wait, and one has to ask again.
-    time.sleep(1.1)
-    urls = ", ".join(f"'{closed.url}/udfs/numbers.parquet?n={n}&_cb=1'" for n in range(1, 10))
     con.execute("SET threads = 9")
-    sql = f"SELECT count(*) FROM read_parquet([{urls}], union_by_name = true)"
-    assert con.execute(sql).fetchall() == [(45,)]
-    assert 429 in [status for _, status in closed.server.requests("&_cb=1")]
+    told: list[int] = []
+    # Of nine at once four are answered at once, four wait, and one has to ask again: unless the
+    # machine has so much to do that they are not at once.
+    for burst in range(10):
+        time.sleep(1.1)
+        path = f"{closed.url}/udfs/numbers.parquet?_cb={burst}&n="
+        urls = ", ".join(f"'{path}{n}'" for n in range(1, 10))
+        sql = f"SELECT count(*) FROM read_parquet([{urls}], union_by_name = true)"
+        assert con.execute(sql).fetchall() == [(45,)]
+        told = [status for _, status in closed.server.requests(f"_cb={burst}&")]
+        if 429 in told:
+            break
+    assert 429 in told
 
 
 def test_duckdb_gets_through_when_there_is_room_again(

@@ -5,14 +5,22 @@ from __future__ import annotations
 import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tests.aws.events import Asked, answer_of, event_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.aws.runtime_api import Environment
+    from tests.aws.events import Event
+    from tests.aws.runtime_api import Outcome
+
+
+class Function(Protocol):
+    """What answers events."""
+
+    def invoke(self, event: Event) -> Outcome:
+        """Answer one."""
 
 
 class Gateway(ThreadingHTTPServer):
@@ -25,7 +33,7 @@ class Gateway(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, function: Environment, kind: str) -> None:
+    def __init__(self, function: Function, kind: str) -> None:
         self.function, self.kind = function, kind
         # Method and status of each request so far.
         self.requests: list[tuple[str, int]] = []
@@ -67,14 +75,14 @@ class _Requests(BaseHTTPRequestHandler):
         self.wfile.write(answered.body)
         self.wfile.flush()
 
-    do_HEAD = do_POST = do_OPTIONS = do_GET  # noqa: N815  # as the library calls them
+    do_HEAD = do_POST = do_DELETE = do_OPTIONS = do_GET  # noqa: N815  # as the library calls them
 
     def log_message(self, *args: object) -> None:
         pass
 
 
 @contextlib.contextmanager
-def reachable(function: Environment, kind: str = "function_url") -> Iterator[Gateway]:
+def reachable(function: Function, kind: str = "function_url") -> Iterator[Gateway]:
     """Put `function` behind an address until the end of the block."""
     with Gateway(function, kind) as gateway:
         threading.Thread(target=gateway.serve_forever, daemon=True).start()

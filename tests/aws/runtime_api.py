@@ -234,7 +234,9 @@ def variables(**given: str) -> dict[str, str]:
         "PYTHONPATH": str(APP),
         "AWS_LAMBDA_FUNCTION_NAME": "webfoot",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
         "TZ": ":UTC",
         # Without it, and without keys, a function lets nobody in.
         "WEBFOOT_OPEN": "true",

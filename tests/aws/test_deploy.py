@@ -61,30 +61,36 @@ print(json.dumps(translator.translate(json.load(sys.stdin), {})))
 """
 
 
-@pytest.mark.slow
-def test_aws_reads_the_template_as_it_is_meant(template: dict[str, Any]) -> None:
+def translated(template: dict[str, Any]) -> dict[str, str]:
+    """The resources that AWS makes of a template, each with its type."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     translator = cache / "webfoot" / "sam-translator"
     if not translator.exists():
         pytest.fail("there is no translator; run tests/aws/install-translator")
-    given = json.loads(json.dumps(template))
-    # As `sam build` leaves it.
-    del given["Resources"]["Function"]["Metadata"]
-    image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/webfoot:1"
-    given["Resources"]["Function"]["Properties"]["ImageUri"] = image
     ran = subprocess.run(
         [sys.executable, "-c", _TRANSLATE],
         env={**variables(), "PYTHONPATH": str(translator)},
-        input=json.dumps(given),
+        input=json.dumps(template),
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    made = {name: item["Type"] for name, item in json.loads(ran.stdout)["Resources"].items()}
+    return {name: item["Type"] for name, item in json.loads(ran.stdout)["Resources"].items()}
+
+
+@pytest.mark.slow
+def test_aws_reads_the_template_as_it_is_meant(template: dict[str, Any]) -> None:
+    given = json.loads(json.dumps(template))
+    # As `sam build` leaves it.
+    del given["Resources"]["Function"]["Metadata"]
+    image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/webfoot:1"
+    given["Resources"]["Function"]["Properties"]["ImageUri"] = image
+    made = translated(given)
     assert set(made.values()) >= {
         *("AWS::Lambda::Function", "AWS::Lambda::Url", "AWS::ApiGatewayV2::Api"),
         *("AWS::ApiGatewayV2::Stage", "AWS::Lambda::EventInvokeConfig", "AWS::S3::Bucket"),
+        "AWS::Lambda::EventSourceMapping",
     }
     # The domain's mapping waits for a stage that only the translation names.
     assert made["ApiApiGatewayDefaultStage"] == "AWS::ApiGatewayV2::Stage"
@@ -92,7 +98,10 @@ def test_aws_reads_the_template_as_it_is_meant(template: dict[str, Any]) -> None
 
 def statements(template: dict[str, Any]) -> list[dict[str, Any]]:
     (policy,) = template["Resources"]["Role"]["Properties"]["Policies"]
-    found = policy["PolicyDocument"]["Statement"]
+    found = list(policy["PolicyDocument"]["Statement"])
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::IAM::Policy":
+            found += resource["Properties"]["PolicyDocument"]["Statement"]
     return [item["Fn::If"][1] if "Fn::If" in item else item for item in found]
 
 
@@ -105,8 +114,15 @@ def test_the_function_may_do_nothing_to_everything(template: dict[str, Any]) -> 
         for resource in resources if isinstance(resources, list) else [resources]:
             told = str(resource)
             assert told != "*"
-            # Of a bucket or a path, not of a service.
-            assert not re.search(r":\*|^\*|'\*", told)
+            # Of a bucket, a path or the function's versions, not of a service.
+            assert not re.search(r":\*|^\*|'\*", told.replace("${Function.Arn}:*", ""))
+
+
+def test_the_function_may_invoke_itself_and_nothing_else(template: dict[str, Any]) -> None:
+    (invoking,) = [item for item in statements(template) if "lambda:" in str(item["Action"])]
+    assert invoking["Action"] == "lambda:InvokeFunction"
+    own = [{"Fn::GetAtt": ["Function", "Arn"]}, {"Fn::Sub": "${Function.Arn}:*"}]
+    assert invoking["Resource"] == own
 
 
 def test_the_function_reaches_its_own_bucket_and_no_other(template: dict[str, Any]) -> None:

@@ -41,6 +41,7 @@ UDFS = '''
 DUCKDB = {"user-agent": "duckdb/v1.5.5(linux_amd64) python"}
 # What is of one server or one moment: the same answer may differ in it.
 MOMENTARY = {"date", "server", "x-webfoot-run", "server-timing", "last-modified"}
+MOMENTARY |= {"x-webfoot-billed-ms", "x-webfoot-memory", "x-webfoot-cost", "x-request-id"}
 
 REQUESTS = {
     "parquet": Asked("GET", "/udfs/squares.parquet?rows=50"),

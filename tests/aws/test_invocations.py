@@ -13,6 +13,8 @@ from tests.aws.events import KINDS, Answered, Asked, Event, answer_of, event_of
 from tests.aws.runtime_api import MOST_BYTES, Environment, environment
 from tests.server_process import write_udfs
 
+from webfoot.billing import PRICES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -115,6 +117,16 @@ def until_noted(udfs: Path, text: str) -> None:
     while not notes.exists() or text not in notes.read_text():
         assert time.monotonic() < patient_until
         time.sleep(0.02)
+
+
+def test_a_run_is_billed_for_the_functions_memory(function: Environment) -> None:
+    answered = ask(function, "/udfs/sleeps.parquet?seconds=0.11")
+    assert int(answered.headers["x-webfoot-memory"]) == 1024 << 20
+    milliseconds = int(answered.headers["x-webfoot-billed-ms"])
+    assert 110 <= milliseconds < 10_000
+    price = min(PRICES.gb_second.values()), max(PRICES.gb_second.values())
+    cost = float(answered.headers["x-webfoot-cost"]) / (milliseconds / 1000)
+    assert price[0] * 0.99 < cost < price[1] * 1.01
 
 
 # What stays, and what does not.

@@ -8,14 +8,13 @@ import duckdb
 import pandas as pd
 import pytest
 from tests.aws.gateway import Gateway, reachable
-from tests.aws.runtime_api import environment
+from tests.aws.runtime_api import Environment, environment
 from tests.server_process import COUNT, connect, write_udfs
 
 import webfoot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 UDFS = '''
     from webfoot import udf
@@ -34,27 +33,36 @@ UDFS = '''
 
 
 @pytest.fixture(scope="module", params=["function_url", "load_balancer"])
-def gateway(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    parent = tmp_path_factory.mktemp("clients")
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def function(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    parent = tmp_path_factory.mktemp(kind)
     udfs = write_udfs(parent, some=UDFS, _count=COUNT)
-    with environment(parent, udfs) as function, reachable(function, request.param) as running:
+    with environment(parent, udfs) as running:
         yield running
 
 
-def executions(gateway: Gateway, what: str) -> int:
-    notes: Path = gateway.function.output.parent / "counts.txt"
+@pytest.fixture(scope="module")
+def gateway(function: Environment, kind: str) -> Iterator[Gateway]:
+    with reachable(function, kind) as running:
+        yield running
+
+
+def executions(function: Environment, what: str) -> int:
+    notes = function.output.parent / "counts.txt"
     return notes.read_text().splitlines().count(what)
 
 
 @pytest.mark.parametrize("rows", [10, 60_000])
-def test_one_query_of_duckdb_is_one_run(gateway: Gateway, rows: int) -> None:
+def test_one_query_of_duckdb_is_one_run(function: Environment, gateway: Gateway, rows: int) -> None:
     with connect() as con:
         sql = f"SELECT sum(square) FROM '{gateway.url}/udfs/squares.parquet?rows={rows}'"
         assert con.execute(sql).fetchall() == [(sum(n * n for n in range(rows)),)]
         assert con.execute(sql).fetchall() == [(sum(n * n for n in range(rows)),)]
-    assert executions(gateway, f"squares {rows}") == 1
+    assert executions(function, f"squares {rows}") == 1
 
 
 def test_a_first_read_of_duckdb_is_two_requests(gateway: Gateway) -> None:
@@ -75,11 +83,11 @@ def test_duckdb_prints_the_message_of_a_udf(gateway: Gateway) -> None:
         con.execute(f"FROM '{gateway.url}/udfs/broken.parquet'")
 
 
-def test_pandas_and_the_sdk_read_the_same(gateway: Gateway) -> None:
+def test_pandas_and_the_sdk_read_the_same(function: Environment, gateway: Gateway) -> None:
     read = pd.read_csv(f"{gateway.url}/udfs/squares.csv?rows=12")
     with webfoot.Client(gateway.url) as client:
         table = client.run("squares", rows=12).df()
         several = client.map("squares", [{"rows": 1}, {"rows": 2}]).df()
     assert read["square"].tolist() == table["square"].tolist()
     assert len(several) == 3
-    assert executions(gateway, "squares 12") == 1
+    assert executions(function, "squares 12") == 1

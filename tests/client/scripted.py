@@ -75,7 +75,7 @@ def scripted(answer: Callable[[Request], Reply]) -> Iterator[Scripted]:
             self.wfile.write(reply.body)
             self.close_connection = self.close_connection or bool(reply.hang_up)
 
-        do_GET = do_POST = handle_any  # noqa: N815  # the handler's way
+        do_DELETE = do_GET = do_POST = handle_any  # noqa: N815  # the handler's way
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # likewise
             """Say nothing."""

@@ -147,6 +147,7 @@ def test_waits_grow_and_are_not_the_same_for_all(monkeypatch: pytest.MonkeyPatch
 CARRIED: dict[str, dict[str, Any]] = {
     "invalid-parameters": {"errors": [{"parameter": "n", "message": "is no number", "value": "x"}]},
     "server-busy": {"retry_after_s": 7},
+    "too-many-requests": {"retry_after_s": 9},
     "memory-exceeded": {"limit_bytes": 2_000_000_000},
     "udf-timeout": {"timeout_s": 1.5},
     "result-too-large": {"limit_bytes": 4_700_000},

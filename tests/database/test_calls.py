@@ -19,6 +19,8 @@ import pytest
 from webfoot.database import load_httpfs
 from webfoot.database.calls import CallDatabase
 
+GB = 1_000_000_000
+
 Connection = duckdb.DuckDBPyConnection
 Step = Callable[[Connection], object]
 # Where the package is run from its sources, and not installed.
@@ -41,7 +43,7 @@ def sql(*statements: str) -> Step:
 
 
 def call(database: CallDatabase, step: Step, *, httpfs: bool = False) -> object:
-    with database.connection(httpfs=httpfs) as con:
+    with database.connection(GB, httpfs=httpfs) as con:
         return step(con)
 
 
@@ -167,7 +169,7 @@ def test_a_call_may_end_anyhow(statements: tuple[str, ...], database: CallDataba
 
 def test_a_result_outlives_its_call(database: CallDatabase) -> None:
     """A stream that somebody still holds does not stop the catalog from ending."""
-    with database.connection() as con:
+    with database.connection(GB) as con:
         con.execute("CREATE TABLE t AS FROM range(100_000) t(n)")
         stream = con.sql("FROM t").to_arrow_reader(1000)
         stream.read_next_batch()
@@ -220,7 +222,7 @@ def test_calls_at_the_same_time_see_their_own(database: CallDatabase) -> None:
     def work(number: int) -> list[object]:
         seen: list[object] = []
         for turn in range(12):
-            with database.connection() as con:
+            with database.connection(GB) as con:
                 con.execute("CREATE TABLE mine AS SELECT ? AS n FROM range(1000)", [number])
                 con.execute(f"SET VARIABLE mine = {number}")
                 if turn == number:
@@ -240,7 +242,7 @@ def test_calls_at_the_same_time_see_their_own(database: CallDatabase) -> None:
 
 
 def test_a_leftover_waits_for_the_calls_that_are_still_at_work(database: CallDatabase) -> None:
-    with database.connection() as slow:
+    with database.connection(GB) as slow:
         slow.execute("CREATE TABLE mine AS SELECT 7 AS n")
         call(database, MADE["attached database"][0])
         assert slow.execute("FROM mine").fetchall() == [(7,)]
@@ -248,7 +250,7 @@ def test_a_leftover_waits_for_the_calls_that_are_still_at_work(database: CallDat
 
 
 def test_closing_ends_the_calls_that_are_still_at_work(database: CallDatabase) -> None:
-    with database.connection() as con:
+    with database.connection(GB) as con:
         database.close()
         with pytest.raises(duckdb.ConnectionException, match="already closed"):
             con.execute("SELECT 1")
@@ -258,9 +260,20 @@ def test_closing_ends_the_calls_that_are_still_at_work(database: CallDatabase) -
     assert call(database, sql("SELECT 3")) == [(3,)]
 
 
+def test_each_call_has_the_memory_of_its_run_and_no_setting_counts_as_left_behind(
+    database: CallDatabase,
+) -> None:
+    before = []
+    for memory in (10**9, 2 * 10**9, 2 * 10**9, 10**9):
+        with database.connection(memory) as con:
+            (limit,) = con.execute("SELECT current_setting('memory_limit')").fetchone() or ("",)
+            before.append(limit)
+    assert before == ["572.2 MiB", "1.1 GiB", "1.1 GiB", "572.2 MiB"]
+
+
 def test_what_does_not_fit_is_spilled_into_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "spill"
-    with CallDatabase(folder, memory_bytes=60_000_000) as database, database.connection() as con:
+    with CallDatabase(folder) as database, database.connection(100_000_000) as con:
         settings = con.execute(
             "SELECT current_setting('temp_directory'), current_setting('memory_limit')"
         ).fetchone()
@@ -317,7 +330,7 @@ def test_httpfs_comes_from_the_package_and_from_nowhere_else(address: str, tmp_p
 from pathlib import Path
 from webfoot.database.calls import CallDatabase
 with CallDatabase(Path({str(tmp_path / "spill")!r})) as database:
-    with database.connection(httpfs=True) as con:
+    with database.connection(10**9, httpfs=True) as con:
         print(con.execute("FROM '{address}'").fetchall())
 """
     home = tmp_path / "home"
@@ -337,7 +350,7 @@ from pathlib import Path
 from webfoot.database.calls import CallDatabase
 with CallDatabase(Path({str(tmp_path / "spill")!r})) as database:
     for _ in range(2):
-        with database.connection(httpfs=True) as con:
+        with database.connection(10**9, httpfs=True) as con:
             con.execute("CREATE TABLE t AS SELECT 1")
             con.execute("ATTACH ':memory:' AS x")
 """
@@ -366,7 +379,7 @@ def test_a_package_for_another_duckdb_says_so(
 
 
 def test_nothing_is_installed_from_the_network(database: CallDatabase) -> None:
-    with database.connection() as con:
+    with database.connection(GB) as con:
         settings = con.execute(
             "SELECT current_setting('autoinstall_known_extensions'),"
             " current_setting('allow_community_extensions')"

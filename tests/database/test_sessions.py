@@ -409,6 +409,12 @@ def dies() -> list[dict[str, int]]:
         con.execute("CREATE TABLE t AS SELECT 1 AS n")
         os.kill(os.getpid(), 9)
 
+@udf(cache="0", memory="1GB")
+def limits(con: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
+    sql = "SELECT current_setting('memory_limit') AS limit"
+    with webfoot.cursor() as shared, webfoot.session() as own:
+        return [dict(c.sql(sql).to_arrow_table().to_pylist()[0]) for c in (con, shared, own)]
+
 @udf(cache="0")
 def raises() -> list[dict[str, int]]:
     with webfoot.session() as con:
@@ -427,6 +433,8 @@ def test_a_udf_s_sessions_write_where_its_worker_does(
         # One instance for the runs of a process: its folder has the process's name.
         assert len({row["folder"] for row in rows}) == len({row["pid"] for row in rows})
         assert client.run("attached").arrow().to_pylist() == [{"n": 7}]
+        # They spill before their run is ended for its memory.
+        assert set(client.run("limits").df()["limit"]) == {"572.2 MiB"}
         with pytest.raises(webfoot.Error, match="on purpose"):
             client.run("raises")
     assert not [path for path in server.store.rglob("*") if PREFIX in path.name]

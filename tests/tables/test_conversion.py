@@ -33,6 +33,8 @@ from webfoot.tables.parquet import ROWS_A_GROUP, write
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTypeCheckers
 
+GB = 1_000_000_000
+
 Stored = Callable[..., pa.Table]
 
 
@@ -184,13 +186,13 @@ def test_every_kind_of_duckdb_result_gives_the_same_bytes(
     give: Callable[[duckdb.DuckDBPyConnection], object], tmp_path: Path
 ) -> None:
     expected = write(to_batches(TABLE), tmp_path / "expected.parquet")
-    with CallDatabase(tmp_path / "spill") as database, database.connection() as con:
+    with CallDatabase(tmp_path / "spill") as database, database.connection(GB) as con:
         con.register("given", TABLE)
         assert write(to_batches(give(con)), tmp_path / "draft.parquet") == expected
 
 
 def test_sql_runs_on_the_session(tmp_path: Path) -> None:
-    with CallDatabase(tmp_path / "spill") as database, database.connection() as con:
+    with CallDatabase(tmp_path / "spill") as database, database.connection(GB) as con:
         con.execute("CREATE TABLE mine AS FROM range(3) t(n)")
         path = tmp_path / "draft.parquet"
         write(to_batches("SELECT n, n + 1 AS next FROM mine", query=con.sql), path)

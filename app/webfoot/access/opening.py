@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from webfoot.access.guards import DoorGuard, NoGuard
-from webfoot.access.key_folder import KeyFolder
 from webfoot.access.key_setting import KeySetting, read_keys, write_keys
 from webfoot.access.roles import Policy, read_policy
 from webfoot.access.throttling import Throttle
-from webfoot.access.tokens import Issuer, Tokens
 from webfoot.access.usage import Usage
 from webfoot.errors import Forbidden, SettingsError
 from webfoot.settings import IN_SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from webfoot.access.guards import Guard
+    from webfoot.access.key_folder import KeyFolder
     from webfoot.access.keys import Keys
     from webfoot.access.shares import Share
+    from webfoot.access.tokens import Tokens
     from webfoot.settings import Settings
 
 
@@ -80,7 +82,7 @@ def access_of(settings: Settings) -> Access:
     """
     policy = read_policy(settings.roles)
     place = settings.access_folder
-    folder = None if place is None else KeyFolder(place)
+    folder = None if place is None else _folder(place)
     keys: list[Keys] = [] if folder is None else [folder]
     if settings.keys or settings.share_secret:
         keys.append(_listed(settings))
@@ -111,13 +113,27 @@ def _value(text: str, places: Sequence[str]) -> str:
     return secrets_of(places).get(text.removeprefix(IN_SECRETS)).value
 
 
+def _folder(place: Path) -> KeyFolder:
+    # A function has none, and SQLite and psutil take 10 ms of its start.
+    from webfoot.access.key_folder import KeyFolder  # noqa: PLC0415
+
+    return KeyFolder(place)
+
+
 def _tokens(settings: Settings) -> Tokens | None:
     if not settings.jwt_issuer:
         return None
+    # It asks over HTTP, which takes 10 ms to import.
+    from webfoot.access.tokens import Issuer, Tokens  # noqa: PLC0415
+
     if not settings.jwt_audience:
         raise SettingsError(
             "WEBFOOT_JWT_ISSUER is set, and WEBFOOT_JWT_AUDIENCE is not: tokens that were made for"
             " other servers would be accepted; set it to this server's name at the issuer"
+        )
+    if importlib.util.find_spec("jwt") is None:
+        raise SettingsError(
+            "WEBFOOT_JWT_ISSUER needs PyJWT, which is not installed; install webfoot[oidc]"
         )
     return Tokens(
         Issuer(

@@ -36,9 +36,12 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         "store": temp / "webfoot",
         "store_size": int(shutil.disk_usage(temp).free * _SHARE_OF_DISK),
         "runner": "inline",
-        # Another instance would not know the job that a request is sent on to.
-        "hold": math.inf,
+        # Its disk goes with it: what is told of requests belongs into the function's log.
+        "request_log": 0,
     }
+    if not environment.get(f"{PREFIX}STORE", "").startswith("s3:"):
+        # Another instance would not know the job that a request is sent on to.
+        defaults["hold"] = math.inf
     given = {name: value for name, value in defaults.items() if not _is_set(name, environment)}
     return Settings.from_environment(environment, **given)
 

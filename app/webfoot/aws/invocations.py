@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mangum import Mangum
@@ -19,18 +20,25 @@ from mangum import Mangum
 from webfoot.access.opening import access_of
 from webfoot.assembly import assemble
 from webfoot.aws.fronts import LAMBDA_BYTES, front_of
-from webfoot.errors import DeadlineReached, ResultTooLarge
+from webfoot.aws.invoking import Busy, Died, Refused, make_invoker
+from webfoot.aws.jobs import event_for, is_batch, is_job, run_batch, run_job
+from webfoot.aws.orders import Deadline, is_order, obey
+from webfoot.aws.runner import make_runner
+from webfoot.errors import DeadlineReached, ResultTooLarge, ServerBusy
+from webfoot.jobs.running import Jobs
 from webfoot.server.application import Application
 from webfoot.server.limits import Limits, with_limits, within
 from webfoot.server.problems import Reply, problem_reply
 from webfoot.server.transfer import send_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from starlette.types import Message, Receive, Scope, Send
 
     from webfoot.aws.fronts import Front
+    from webfoot.aws.invoking import Invoker
+    from webfoot.jobs import Job
     from webfoot.settings import Settings
 
 # An answer is made this much earlier than the platform would end the call, in seconds: it has yet
@@ -69,9 +77,14 @@ class Handler:
         self._loop = asyncio.new_event_loop()
         # Where Mangum looks for it.
         asyncio.set_event_loop(self._loop)
-        self._parts = assemble(settings)
-        # Between two events nothing goes on: a job that was left to itself would not.
-        self._app = Application(self._parts, access_of(settings), resume_jobs=False)
+        self._deadline = Deadline()
+        invoker = self._invoker = make_invoker(settings)
+        runner = partial(make_runner, invoker=invoker, deadline=self._deadline)
+        self._parts = parts = assemble(settings, runner)
+        # Between two events nothing goes on: a job has an event of its own.
+        send = None if invoker is None else partial(_send, invoker)
+        self._jobs = Jobs(parts.jobs, parts.engine, settings, send)
+        self._app = Application(parts, self._jobs, access_of(settings), resume_jobs=False)
         # No lifespan: Mangum would begin and end it with every event.
         self._mangum = Mangum(self._serve, lifespan="off")
         self._loop.run_until_complete(self._parts.start())
@@ -80,22 +93,44 @@ class Handler:
         """Answer one event.
 
         Args:
-            event: A request, as API Gateway, a Function URL or a load balancer hands it over, or a
-                scheduled event, which keeps an instance warm.
+            event: A request, as API Gateway, a Function URL or a load balancer hands it over; a
+                run or a job that another instance hands over; messages of a queue, which ask for
+                jobs; or a scheduled event, which keeps an instance warm.
             context: Lambda's own.
 
         Raises:
-            Error: If the event is neither.
+            Error: If the event is none of these.
         """
         if event.get("source") == _SCHEDULED:
             return {"warm": True}
-        front = front_of(event)
+        self._deadline.ends_at = time.time() + _left_s(context) - _MARGIN_S
         self._idle.clear()
         try:
+            if (work := self._work_of(event)) is not None:
+                return self._loop.run_until_complete(work)
+            front = front_of(event)
             response: dict[str, Any] = self._mangum(dict(event), context)  # type: ignore[arg-type]
             return _fitted(response, front.payload_bytes)
         finally:
+            # Now: between two events this process stands still.
+            self._app.records.flush()
             self._idle.set()
+
+    async def _end(self) -> None:
+        await self._jobs.close()
+        await self._parts.close()
+        if self._invoker is not None:
+            self._invoker.close()
+
+    def _work_of(self, event: Mapping[str, Any]) -> Coroutine[Any, Any, dict[str, Any]] | None:
+        """What an event asks for that is no request; None if it is one."""
+        if is_order(event):
+            return obey(event, self._parts.engine, self._deadline)
+        if is_job(event):
+            return run_job(event, self._jobs, self._deadline)
+        if is_batch(event):
+            return run_batch(event, self._jobs, self._parts.engine, self._deadline)
+        return None
 
     def close(self) -> None:
         """Cancel what runs and let go of the store; from any other thread than Lambda's.
@@ -103,9 +138,9 @@ class Handler:
         A call that is under way is answered first, with the news that its run was cancelled.
         """
         if self._idle.is_set():
-            self._loop.run_until_complete(self._parts.close())
+            self._loop.run_until_complete(self._end())
             return
-        asyncio.run_coroutine_threadsafe(self._parts.close(), self._loop).result(_CLOSING_S)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CLOSING_S)
         self._idle.wait(_CLOSING_S)
         # Lambda's runtime has yet to send the answer, and tells nobody when it has.
         time.sleep(_SENDING_S)
@@ -113,6 +148,8 @@ class Handler:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request whole, or say why not, within the limits of what it came through."""
         front, limits = _limits_of(scope)
+        left_s = limits.ends_at - asyncio.get_running_loop().time()
+        self._deadline.ends_at = time.time() + left_s
         answer = _Answer(scope["method"])
         request = with_limits(_placed(scope, front), limits)
         # Results keep the limits themselves, in the form that their readers see: this is for pages.
@@ -126,6 +163,14 @@ class Handler:
             return
         for message in answer.messages:
             await send(message)
+
+
+async def _send(invoker: Invoker, job: Job) -> None:
+    """Leave a job for the next instance that is free."""
+    try:
+        await invoker.send(event_for(job))
+    except (Busy, Refused, Died) as error:
+        raise ServerBusy(f"no instance could be told of job {job.id}: {error}; try again") from None
 
 
 class _Answer:
@@ -143,10 +188,14 @@ class _Answer:
         self.messages.append(message)
 
 
+def _left_s(context: Context) -> float:
+    return context.get_remaining_time_in_millis() / 1000
+
+
 def _limits_of(scope: Scope) -> tuple[Front, Limits]:
     event, context = scope["aws.event"], scope["aws.context"]
     front = front_of(event)
-    remaining_s = context.get_remaining_time_in_millis() / 1000
+    remaining_s = _left_s(context)
     patience_s = front.patience_s - _passed_s(event, front.patience_s)
     platform = front.name if patience_s < remaining_s else "Lambda"
     left_s = min(patience_s, remaining_s)

@@ -1,10 +1,10 @@
-"""The command line: `webfoot serve`, `run`, `query`, `list`, `check`, `new`, `keys`, `share`.
+"""The command line: `webfoot serve`, `run`, `query`, `list`, `check`, `new`, `keys` and others.
 
     options     what several commands take, and how it becomes settings
     display     tables and sentences in a terminal
     output      files, and the standard output
     access      where keys and links are
-    serving  running  querying  folders  keys  shares  extensions      the commands
+    serving  running  querying  folders  estimating  keys  shares  extensions      the commands
 
 Exit codes: 0 done; 1 the UDF, or a file, is at fault; 2 the command is.
 """
@@ -16,6 +16,7 @@ import sys
 import click
 
 import webfoot
+from webfoot.cli.estimating import estimate_cost
 from webfoot.cli.extensions import extensions
 from webfoot.cli.folders import check, list_udfs, new
 from webfoot.cli.keys import keys
@@ -33,7 +34,11 @@ def commands() -> None:
     """Webfoot turns a Python function into a table that anything can query by URL."""
 
 
-for _command in (serve, run, query, list_udfs, check, new, keys, share, extensions):
+_COMMANDS = (
+    *(serve, run, query, list_udfs, check, new),
+    *(keys, share, estimate_cost, extensions),
+)
+for _command in _COMMANDS:
     commands.add_command(_command)
 
 

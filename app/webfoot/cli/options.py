@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from webfoot.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FOLDER = click.argument("folder", required=False, type=click.Path(path_type=Path))
 FOLDER_OPTION = click.option("--folder", type=click.Path(path_type=Path), help="Default: udfs.")
@@ -28,6 +31,21 @@ def settings_of(**given: Any) -> Settings:
                 str(error), param_hint=f"--{name.replace('_', '-')}"
             ) from error
     return Settings.from_environment(**values)
+
+
+def pairs_of(parameters: Sequence[str]) -> list[tuple[str, str]]:
+    """A call's parameters, as the command line has them.
+
+    Raises:
+        click.UsageError: If one is not `key=value`.
+    """
+    pairs = []
+    for text in parameters:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"parameters are written key=value, got {text!r}")
+        pairs.append((key, value))
+    return pairs
 
 
 def with_folder(settings: Settings) -> Settings:

@@ -16,16 +16,10 @@ from rich.console import Console
 from webfoot.access.principal import ANONYMOUS
 from webfoot.assembly import assemble
 from webfoot.cli.display import count, show_rows
-from webfoot.cli.options import (
-    FOLDER_OPTION,
-    RUNNER,
-    STORE,
-    read_pair,
-    settings_of,
-    with_folder,
-)
+from webfoot.cli.options import FOLDER_OPTION, RUNNER, STORE, pairs_of, settings_of, with_folder
 from webfoot.cli.output import beside, check_target, extension_of
 from webfoot.errors import Error
+from webfoot.lineage import Tally
 from webfoot.quantities import write_seconds, write_size
 from webfoot.views import MEDIA_TYPES, TEXTS, View, read_view
 
@@ -33,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from webfoot.assembly import Parts
+    from webfoot.engine import Answer
     from webfoot.results import Result
     from webfoot.settings import Settings
 
@@ -58,7 +53,7 @@ def run(
     **options: Any,
 ) -> None:
     """Call the UDF NAME and show its table, or write it with --format or --output."""
-    pairs = [read_pair(text) for text in parameters]
+    pairs = pairs_of(parameters)
     extension = extension or (extension_of(output, MEDIA_TYPES) if output else None)
     if extension is not None:
         check_target(output, extension, is_text=extension in TEXTS)
@@ -75,7 +70,7 @@ async def _run(
     rerun: bool,
 ) -> None:
     parts = assemble(settings)
-    console = Console(stderr=True)
+    console, tally = Console(stderr=True), Tally()
     own = [pair for pair in pairs if pair[0].startswith("_")]
     try:
         udf = parts.engine.registry.find(name)
@@ -84,9 +79,10 @@ async def _run(
         # A breakpoint needs the terminal for itself.
         quiet = settings.runner == "inline" or not console.is_terminal
         with contextlib.nullcontext() if quiet else console.status(f"{name} runs…"):
-            answer = await parts.engine.result(udf, call, rerun=rerun)
+            lineage = parts.engine.request(tally)
+            answer = await parts.engine.result(udf, call, rerun=rerun, lineage=lineage)
             wanted = _for_terminal(view) if extension is None else view
-            derived = await parts.engine.view(udf, answer.result, wanted, call.audience)
+            derived = await parts.engine.view(udf, answer.result, wanted, call.audience, tally)
             shown = derived.result
         if extension is None:
             text = b"".join([piece async for piece in _pieces(parts, shown)])
@@ -99,7 +95,7 @@ async def _run(
             with beside(output) as draft, draft.open("wb") as file:
                 async for piece in _pieces(parts, shown):
                     file.write(piece)
-        _show_summary(console, answer.result, answer.ran, output)
+        _show_summary(console, answer, tally, output)
     except Error as error:
         log = parts.engine.runs.log(error.run) if error.run else ""
         if log:
@@ -134,8 +130,13 @@ def _show_result(result: Result, rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _show_summary(console: Console, result: Result, ran: bool, output: Path | None) -> None:
-    how = f"ran in {write_seconds(round(result.seconds, 3))}" if ran else "stored earlier"
+def _show_summary(console: Console, answer: Answer, tally: Tally, output: Path | None) -> None:
+    result, how = answer.result, "stored earlier"
+    if answer.ran:
+        took = write_seconds(round(result.seconds, 3))
+        # Another process' run has its own tally.
+        had = f" with {write_size(tally.memory_bytes)} of memory" if tally.runs else ""
+        how = f"ran in {took}{had}"
     where = f", written to {output}" if output else ""
     console.print(
         f"{count(result.rows, 'row')}, {write_size(result.size)} of Parquet, {how},"

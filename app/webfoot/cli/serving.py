@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import ipaddress
-import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from webfoot.access.credentials import masked
 from webfoot.access.opening import access_of
 from webfoot.cli.display import count, show_problems
 from webfoot.cli.options import FOLDER, RUNNER, STORE, settings_of, with_folder
@@ -43,6 +41,9 @@ _OBJECTS_A_COLLECTION = 20_000
 @click.option("--memory", help="How much memory a run may use.  [default: 2GB]")
 @click.option("--cache", help="How long a result is fresh.  [default: 10m]")
 @click.option("--store-size", help="How large the store may grow.  [default: 10GB]")
+@click.option("--drain", help="How long to answer after SIGTERM, unready.  [default: 5s]")
+@click.option("--request-log", help="How large the records of requests grow.  [default: 100MB]")
+@click.option("--log", help="text, json, or emf for CloudWatch.  [default: text]")
 @click.option("--base-url", help="The server's address as its clients write it.")
 @click.option("--trusted-proxies", help="Whose X-Forwarded- headers count.  [default: loopback]")
 @click.option("--open/--no-open", default=None, help="Without keys, let in others, too.")
@@ -53,9 +54,9 @@ _OBJECTS_A_COLLECTION = 20_000
 def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
     """Serve the UDFs of FOLDER (default: udfs) by URL."""
     import uvicorn  # noqa: PLC0415  # 70 ms that the other commands do not need
-    from uvicorn.config import LOGGING_CONFIG  # noqa: PLC0415  # likewise
 
     from webfoot.cli.connections import BoundedProtocol  # noqa: PLC0415  # likewise
+    from webfoot.cli.draining import DrainingServer  # noqa: PLC0415  # likewise
     from webfoot.server import create_app  # noqa: PLC0415  # likewise: FastAPI
 
     if options["reload"] and options["debug"] is None:
@@ -79,17 +80,17 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         show_problems(registry)
         for udf in list(registry.values())[:1]:
             click.echo(f"Try in DuckDB: FROM '{address}/udfs/{udf.name}.parquet';")
-        loggers = {**LOGGING_CONFIG["loggers"], "webfoot": LOGGING_CONFIG["loggers"]["uvicorn"]}
         config = uvicorn.Config(
             app,
-            log_config={**LOGGING_CONFIG, "loggers": loggers, **_masked(LOGGING_CONFIG)},
+            log_config=_log_config(settings.log),
             http=BoundedProtocol,
             ws="none",
             # DuckDB and proxies keep connections; five seconds would close them between queries.
             timeout_keep_alive=75,
             # Who may say what a client asked for, and what of it, is ours to decide.
             proxy_headers=False,
-            access_log=access_log,
+            # As JSON, the records of requests take its place.
+            access_log=access_log and settings.log == "text",
             log_level="info" if access_log else "warning",
             timeout_graceful_shutdown=_STOPPING_S,
         )
@@ -99,26 +100,10 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         gc.freeze()
         gc.set_threshold(_OBJECTS_A_COLLECTION)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening])
-
-
-class _Masked(logging.Filter):
-    """Lets no key, and no token of a share link, into a log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Mask a record, and let it through."""
-        record.msg = masked(str(record.msg))
-        if isinstance(record.args, tuple):
-            record.args = tuple(masked(a) if isinstance(a, str) else a for a in record.args)
-        return True
-
-
-def _masked(config: dict[str, Any]) -> dict[str, Any]:
-    """The handlers of uvicorn's logs, with that filter."""
-    handlers = {
-        name: {**handler, "filters": ["masked"]} for name, handler in config["handlers"].items()
-    }
-    return {"filters": {"masked": {"()": _Masked}}, "handlers": handlers}
+            # Whoever is held is answered, or sent on, within that time.
+            finish_s = settings.hold + _STOPPING_S
+            server = DrainingServer(config, app.health.drain, settings.drain, finish_s)
+            server.run(sockets=[listening])
 
 
 def _refuse_open(listening: socket.socket, access: Access, settings: Settings) -> None:
@@ -135,6 +120,24 @@ def _refuse_open(listening: socket.socket, access: Access, settings: Settings) -
         " (webfoot keys create --role analyst), or say --open (WEBFOOT_OPEN=true) if all of them"
         " may"
     )
+
+
+def _log_config(kind: str) -> dict[str, Any]:
+    """How uvicorn's log and ours is written."""
+    from uvicorn.config import LOGGING_CONFIG  # noqa: PLC0415  # likewise
+
+    from webfoot.server.logs import JsonFormatter, MaskingFilter  # noqa: PLC0415  # likewise
+
+    handlers, loggers = LOGGING_CONFIG["handlers"], LOGGING_CONFIG["loggers"]
+    config = {
+        **LOGGING_CONFIG,
+        "filters": {"masking": {"()": MaskingFilter}},
+        "handlers": {name: {**told, "filters": ["masking"]} for name, told in handlers.items()},
+        "loggers": {**loggers, "webfoot": loggers["uvicorn"]},
+    }
+    if kind != "text":
+        config["formatters"] = {name: {"()": JsonFormatter} for name in ("access", "default")}
+    return config
 
 
 def _address(host: str, port: int) -> str:

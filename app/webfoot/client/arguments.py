@@ -37,6 +37,18 @@ def to_plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def to_plain_input(index: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of one of many calls, likewise.
+
+    Raises:
+        TypeError: If one is something that JSON cannot say; it names the input, too.
+    """
+    try:
+        return to_plain(given)
+    except TypeError as error:
+        raise TypeError(f"input {index}: {error}") from None
+
+
 def _from_numpy(value: Any) -> Any:
     """NumPy's scalars and arrays, and whatever else knows itself in plain Python."""
     if type(value).__name__ == "datetime64":  # In plain Python a count of nanoseconds.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import math
@@ -15,13 +14,13 @@ from urllib.parse import quote
 import httpx
 
 from webfoot import __version__
-from webfoot.client.arguments import to_plain, write_query
+from webfoot.client.arguments import to_plain, to_plain_input, write_query
 from webfoot.client.connection import Connection
 from webfoot.client.fanout import Fanout
-from webfoot.client.jobs import Job
+from webfoot.client.jobs import find, submit
 from webfoot.client.listing import Listing, read_udf
 from webfoot.client.memory import Memory
-from webfoot.client.replies import foreign
+from webfoot.client.replies import as_webfoot_answers
 from webfoot.errors import Error
 from webfoot.outcomes import Results, read_inputs
 from webfoot.quantities import seconds, size
@@ -29,10 +28,11 @@ from webfoot.tables.cutting import cut
 from webfoot.tables.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import duckdb
 
+    from webfoot.client.jobs import Job
     from webfoot.client.listing import ListedUdf
     from webfoot.outcomes import Input
 
@@ -50,6 +50,9 @@ class _Host(Protocol):
     def transport(self) -> httpx.BaseTransport:
         """What takes requests to it; closing it ends those under way."""
 
+    def take_up(self, job: str) -> None:
+        """Go on with the job of that id, if what ran it has ended."""
+
     def close(self) -> None:
         """Stop serving."""
 
@@ -63,7 +66,7 @@ class Client:
     client.map("delays", range(1, 13)).df()
     ```
 
-    Threads may share it. `with` closes it; whatever still runs is then stopped.
+    Threads may share it. `with` closes it; what it then waits for is stopped, and jobs go on.
 
     Args:
         url: The server's address; or a folder of UDFs, to run them in this process.
@@ -95,12 +98,12 @@ class Client:
         self._trust = httpx.create_ssl_context()
         self._memory = Memory(size(memory))
         self._connection = self._open()
-        self._under_way: weakref.WeakSet[Fanout | Job] = weakref.WeakSet()
+        self._under_way: weakref.WeakSet[Fanout] = weakref.WeakSet()
 
     def udfs(self) -> Listing:
         """What there is to call."""
         response = self._connection.get("udfs", {"accept": "application/json"})
-        with _as_webfoot_answers(response):
+        with as_webfoot_answers(response):
             return Listing([read_udf(item) for item in response.json()["udfs"]])
 
     def run(self, name: str, /, **parameters: Any) -> Table:
@@ -119,7 +122,22 @@ class Client:
             TypeError: If a parameter cannot be sent.
             Error: Why there is no table; of the class that the server raised.
         """
-        return self._run(self._connection, name, parameters)
+        plain = to_plain(parameters)
+        query = write_query(plain)
+        if query is None:
+            return self._run_by_post(name, plain)
+        path = f"udfs/{quote(name, safe='')}.parquet?{query}"
+        known = self._memory.find(path)
+        headers = {} if known is None else {"if-none-match": known[0]}
+        response = self._connection.get(path, headers)
+        if known is not None and response.status_code == httpx.codes.NOT_MODIFIED:
+            return known[1]
+        with as_webfoot_answers(response):
+            table = Table.from_parquet(response.content)
+        etag = response.headers.get("etag")
+        if etag is not None and "no-store" not in response.headers.get("cache-control", ""):
+            self._memory.keep(path, etag, table)
+        return table
 
     def map(
         self,
@@ -156,18 +174,63 @@ class Client:
         return Results(records, start, progress=name if progress else None)
 
     def submit(self, name: str, /, **parameters: Any) -> Job:
-        """Call a UDF, and do not wait; see `run`."""
-        # Of its own, so that it can be cut.
-        connection = self._open()
+        """Have the server make a call, and do not wait.
 
-        def run() -> Table:
-            with contextlib.closing(connection):
-                return self._run(connection, name, parameters)
+        The job goes on when this client is closed and when its process ends. Only one of a folder,
+        which runs in this process, stands still when that ends: it begins anew when another client
+        of the folder takes it up by `job`, or when the folder is served.
 
-        given = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
-        job = Job(f"{name}({given})", run, connection.cut_off)
-        self._under_way.add(job)
-        return job
+        Args:
+            name: The UDF.
+            parameters: Its parameters; those not given have their defaults.
+
+        Raises:
+            UdfNotFound: If there is no such UDF; it names the nearest.
+            InvalidParameters: If they are no call of it.
+            TypeError: If a parameter cannot be sent.
+            Unreachable: If there was no answer.
+        """
+        plain = to_plain(parameters)
+        if own := [key for key in plain if key.startswith("_")]:
+            raise TypeError(
+                f"{', '.join(own)} cannot go with a job, whose result is the whole table; take what"
+                " you want from that"
+            )
+        return submit(self._connection, {"udf": name, "parameters": plain})
+
+    def submit_map(self, name: str, inputs: Any, *, over: str | None = None) -> Job:
+        """Have the server call a UDF once for each input, and do not wait; see `submit`.
+
+        The result is one table with the inputs as its first columns and `_error` as its last: an
+        input that fails is a row that says why there.
+
+        Args:
+            name: The UDF.
+            inputs: As for `map`.
+            over: As for `map`.
+
+        Raises:
+            UdfNotFound: If there is no such UDF; it names the nearest.
+            InvalidParameters: If an input makes no call, or there are none.
+            TypeError: If an input is none, or cannot be sent.
+        """
+        records = read_inputs(inputs, over or _only_parameter(self._describe(name)))
+        plain = [to_plain_input(index, given) for index, given in enumerate(records)]
+        asked = {"udf": name, "inputs": plain, "partial": "allow"}
+        return submit(self._connection, asked)
+
+    def job(self, id: str) -> Job:  # noqa: A002  # it is one
+        """Take up a job again, by whomever it was made.
+
+        Args:
+            id: Its `Job.id`.
+
+        Raises:
+            JobNotFound: If there is none, or it ended too long ago.
+        """
+        if self._host is not None:
+            self._host.take_up(id)
+        return find(self._connection, id)
 
     def attach(self, con: duckdb.DuckDBPyConnection, name: str = "udfs") -> None:
         """Make every UDF a table function in DuckDB: `FROM udfs.delays(month := 1)`.
@@ -190,10 +253,10 @@ class Client:
         attach(con, self._url, name, self._token)
 
     def close(self) -> None:
-        """Stop what still runs, and close the connections."""
-        for running in list(self._under_way):
-            running.cancel()
-        self._connection.close()
+        """Stop what this client waits for, and close the connections; jobs go on."""
+        for fanout in list(self._under_way):
+            fanout.cancel()
+        self._connection.cut_off()
         if self._host is not None:
             self._host.close()
 
@@ -225,27 +288,26 @@ class Client:
         )
         return Connection(http, self._retries)
 
-    def _run(self, connection: Connection, name: str, parameters: Input) -> Table:
-        plain = to_plain(parameters)
-        query = write_query(plain)
-        if query is None:
-            return _run_by_post(connection, name, plain)
-        path = f"udfs/{quote(name, safe='')}.parquet?{query}"
-        known = self._memory.find(path)
-        response = connection.get(path, {} if known is None else {"if-none-match": known[0]})
-        if known is not None and response.status_code == httpx.codes.NOT_MODIFIED:
-            return known[1]
-        with _as_webfoot_answers(response):
-            table = Table.from_parquet(response.content)
-        etag = response.headers.get("etag")
-        if etag is not None and "no-store" not in response.headers.get("cache-control", ""):
-            self._memory.keep(path, etag, table)
-        return table
+    def _run_by_post(self, name: str, plain: Input) -> Table:
+        """Make a call that no URL can say, as a fan-out of one."""
+        own = [key for key in plain if key.startswith("_")]
+        if own:
+            raise TypeError(
+                f"{', '.join(own)} cannot go with a None, an empty text or a very long value, which"
+                " no URL can say; take what you want from the whole table"
+            )
+        body = json.dumps([plain], ensure_ascii=False).encode()
+        response = self._connection.post(_map_path(name), body)
+        with as_webfoot_answers(response):
+            (piece,) = cut(response.content)
+        if piece.table is None:
+            raise Error.from_problem(piece.problem or {})
+        return piece.table
 
     def _describe(self, name: str) -> ListedUdf:
         path = f"udfs/{quote(name, safe='')}"
         response = self._connection.get(path, {"accept": "application/json"})
-        with _as_webfoot_answers(response):
+        with as_webfoot_answers(response):
             return read_udf(response.json())
 
     def _start(
@@ -256,34 +318,8 @@ class Client:
         return fanout
 
 
-def _run_by_post(connection: Connection, name: str, plain: Input) -> Table:
-    """Make a call that no URL can say, as a fan-out of one."""
-    own = [key for key in plain if key.startswith("_")]
-    if own:
-        raise TypeError(
-            f"{', '.join(own)} cannot go with a None, an empty text or a very long value, which no"
-            " URL can say; take what you want from the whole table"
-        )
-    body = json.dumps([plain], ensure_ascii=False).encode()
-    response = connection.post(_map_path(name), body)
-    with _as_webfoot_answers(response):
-        (piece,) = cut(response.content)
-    if piece.table is None:
-        raise Error.from_problem(piece.problem or {})
-    return piece.table
-
-
 def _map_path(name: str) -> str:
     return f"udfs/{quote(name, safe='')}/map?_partial=allow"
-
-
-@contextlib.contextmanager
-def _as_webfoot_answers(response: httpx.Response) -> Iterator[None]:
-    """What cannot be read inside is no answer of Webfoot's."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise foreign(response) from error
 
 
 def _only_parameter(udf: ListedUdf) -> str | None:

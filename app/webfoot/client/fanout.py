@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from webfoot.client.arguments import to_plain
+from webfoot.client.arguments import to_plain_input
 from webfoot.client.replies import foreign
 from webfoot.errors import (
     Error,
@@ -170,10 +170,7 @@ class Fanout:
 
 
 def _write(index: int, given: Input, defaults: Input) -> str:
-    try:
-        return json.dumps({**defaults, **to_plain(given)}, ensure_ascii=False)
-    except TypeError as error:
-        raise TypeError(f"input {index}: {error}") from None
+    return json.dumps({**defaults, **to_plain_input(index, given)}, ensure_ascii=False)
 
 
 def _cancelled() -> RunCancelled:

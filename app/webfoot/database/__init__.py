@@ -10,7 +10,7 @@
     secrets     environment, files, SSM
     extensions  found in a folder or in packages, never downloaded unless allowed
     folders  limits      where DuckDB may write; how much it may use
-    queries     SQL over tables in memory; database files
+    queries     SQL over tables in memory and files of lines; database files
 
 A session's connections are for authors; calls, pages and commands use `calls` and `queries`.
 """
@@ -18,7 +18,9 @@ A session's connections are for authors; calls, pages and commands use `calls` a
 import duckdb
 
 from webfoot.database.extensions import load_httpfs as load_httpfs
+from webfoot.database.queries import opened as opened
 from webfoot.database.queries import query_tables as query_tables
+from webfoot.database.queries import read_lines as read_lines
 from webfoot.database.queries import write_database as write_database
 
 DUCKDB_VERSION: str = duckdb.__version__

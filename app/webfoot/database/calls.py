@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self
 import duckdb
 
 from webfoot.database.extensions import load_httpfs
+from webfoot.database.limits import own_limits, within
+from webfoot.interruption import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,12 +50,10 @@ class CallDatabase:
 
     Args:
         temp: Where DuckDB may spill what does not fit its memory.
-        memory_bytes: DuckDB's share of the memory; None for its own default.
     """
 
-    def __init__(self, temp: Path, memory_bytes: int | None = None) -> None:
+    def __init__(self, temp: Path) -> None:
         self._temp = temp
-        self._memory_bytes = memory_bytes
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
@@ -61,18 +61,23 @@ class CallDatabase:
         # Of this instance: the calls that use it, those that did since it was last looked into, how
         # much had been made in it by then, and by whom.
         self._active = self._calls = self._entries = 0
+        self._memory_bytes = 0
         self._extensions: object = None
         self._settings: object = None
 
     @contextmanager
-    def connection(self, *, httpfs: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connection(
+        self, memory_bytes: int, *, httpfs: bool = False
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A private connection, closed afterwards with all that was made on it.
 
         Args:
+            memory_bytes: How much the call may use; it spills before that.
             httpfs: Whether `http://` and `s3://` paths can be read: loading it costs 45 ms, once.
         """
         with self._lock:
             instance = self._open()
+            self._limit(instance, memory_bytes)
             if httpfs and not self._has_httpfs:
                 load_httpfs(instance)
                 self._has_httpfs = True
@@ -84,7 +89,8 @@ class CallDatabase:
             connection.execute(
                 f"ATTACH ':memory:' AS {catalog}; USE {catalog}; SET TimeZone = 'UTC'"
             )
-            yield connection
+            with interruptible(connection):
+                yield connection
         finally:
             connection.close()
             with self._lock:
@@ -100,12 +106,19 @@ class CallDatabase:
                 "autoinstall_known_extensions": "false",
                 "allow_community_extensions": "false",
             }
-            if self._memory_bytes is not None:
-                config["memory_limit"] = f"{self._memory_bytes // 1_000_000}MB"
-            self._instance = duckdb.connect(config=config)
+            self._instance, self._memory_bytes = duckdb.connect(config=config), 0
             self._entries, self._settings = _look(self._instance)
             self._extensions = _list_extensions(self._instance)
         return self._instance
+
+    def _limit(self, instance: duckdb.DuckDBPyConnection, memory_bytes: int) -> None:
+        # Those that share the instance at one time have the limit of the first.
+        if memory_bytes == self._memory_bytes or self._active:
+            return
+        limit = within(memory_bytes, own_limits()).memory_bytes
+        instance.execute(f"SET memory_limit = '{limit // 1_000_000}MB'")
+        self._memory_bytes = memory_bytes
+        self._entries, self._settings = _look(instance)
 
     def _sweep(self, instance: duckdb.DuckDBPyConnection, catalog: str) -> None:
         with instance.cursor() as sweeper:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import itertools
 import os
 import shutil
@@ -19,8 +18,9 @@ from webfoot.database.bootstrap import Bootstrap, Resources
 from webfoot.database.connection import Connection
 from webfoot.database.extensions import Extensions
 from webfoot.database.folders import HeldFolder
-from webfoot.database.limits import Limits, limits
+from webfoot.database.limits import Limits, own_limits, within
 from webfoot.database.secrets import secrets_of
+from webfoot.interruption import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -51,18 +51,21 @@ class Configuration:
     secrets: tuple[str, ...]
 
     @classmethod
-    def from_settings(cls, settings: Settings, temp: Path | None = None) -> Configuration:
+    def from_settings(
+        cls, settings: Settings, temp: Path | None = None, memory: int | None = None
+    ) -> Configuration:
         """As the settings and the machine say.
 
         Args:
             settings: The settings.
             temp: Where instances write, if not where the settings say.
+            memory: How much the run may use that they are for, in bytes.
         """
         temp = temp or settings.temp
         return cls(
             temp=temp,
             roots=(temp,) if temp == settings.temp else (temp, settings.temp),
-            limits=_limits(),
+            limits=own_limits() if memory is None else within(memory, own_limits()),
             extensions=Extensions(settings.extensions, settings.extension_downloads),
             secrets=settings.secrets,
         )
@@ -122,7 +125,8 @@ class Instance:
         """A connection for this thread, closed afterwards."""
         connection = Connection(self._native(), self)
         try:
-            yield connection
+            with interruptible(connection.native):
+                yield connection
         finally:
             connection.close()
 
@@ -221,9 +225,3 @@ class Instances:
             self._lock, self._locks = threading.Lock(), {}
             self._made, self._folders = {}, {}
             self._pid = os.getpid()
-
-
-@functools.cache
-def _limits() -> Limits:
-    """Of the process: they do not change, and to look takes a millisecond."""
-    return limits()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from webfoot.billing import PROCESSOR_BYTES, function_bytes
 from webfoot.settings import cores
 
 if TYPE_CHECKING:
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
 
 # Python, its libraries and the result need the rest: 80 MB before the first row.
 _SHARE = 0.6
-# Lambda gives a function one processor for so much memory.
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
-_MIB_PER_PROCESSOR = 1769
 # What cgroup v1 says for "no limit" is the largest multiple of a page.
 _NO_LIMIT = 1 << 60
 
@@ -45,11 +44,10 @@ def limits(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) 
     """
     memory = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     processors = [float(cores())]
-    lambda_mib = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    if lambda_mib.isascii() and lambda_mib.isdigit():
-        memory.append(int(lambda_mib) << 20)
+    if (function := function_bytes(environment)) is not None:
+        memory.append(function)
         # Two processors from 1,770 MiB on: the second is there for part of the time.
-        processors.append(math.ceil(int(lambda_mib) / _MIB_PER_PROCESSOR))
+        processors.append(math.ceil(function / PROCESSOR_BYTES))
     for group in _groups(root):
         memory += _numbers(group / "memory.max")
         memory += _numbers(group / "memory.limit_in_bytes")
@@ -61,6 +59,22 @@ def limits(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) 
             processors.append(quota[0] / quota[1])
     least = min(number for number in memory if 0 < number < _NO_LIMIT)
     return Limits(int(least * _SHARE), max(1, math.floor(min(processors))))
+
+
+def within(memory_bytes: int, most: Limits) -> Limits:
+    """The limits of a DuckDB in a run that may use so much memory: it spills before it is killed.
+
+    Args:
+        memory_bytes: What the run may use.
+        most: What the machine allows.
+    """
+    return replace(most, memory_bytes=min(int(memory_bytes * _SHARE), most.memory_bytes))
+
+
+@functools.cache
+def own_limits() -> Limits:
+    """Those of this process, which do not change: to look takes a millisecond."""
+    return limits()
 
 
 def _groups(root: Path) -> Iterator[Path]:

@@ -1,15 +1,16 @@
-"""SQL over tables in memory, and database files made by a script."""
+"""SQL over tables in memory and files of lines, and database files made by a script."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from webfoot.literals import sql_text
+from webfoot.literals import sql_quoted, sql_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 SMALLEST_BLOCK = 16_384
@@ -59,3 +60,35 @@ def write_database(
         connection.execute(f"USE written; BEGIN; {script} COMMIT; USE memory")
         # All of it in the one file: what a log beside it holds would not be served.
         connection.execute("CHECKPOINT written; DETACH written")
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB of its own, whose instants are in UTC."""
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+
+
+def read_lines(
+    paths: Sequence[Path], columns: Mapping[str, str], connection: duckdb.DuckDBPyConnection
+) -> duckdb.DuckDBPyRelation:
+    """The rows of files of JSON lines, in the order of their first column.
+
+    Args:
+        paths: The files. Lines without the first column, such as torn ones, are passed over.
+        columns: The columns and their DuckDB types; what else a line has is left out.
+        connection: Reads them.
+    """
+    names = [sql_quoted(name) for name in columns]
+    if paths:
+        files = ", ".join(sql_text(str(path)) for path in paths)
+        types = ", ".join(f"{sql_text(name)}: {sql_text(kind)}" for name, kind in columns.items())
+        rows = (
+            f"read_json([{files}], format = 'newline_delimited', columns = {{{types}}},"
+            " ignore_errors = true)"
+        )
+    else:
+        kinds = zip(columns.values(), names, strict=True)
+        rows = f"(SELECT {', '.join(f'NULL::{kind} AS {name}' for kind, name in kinds)})"  # quoted
+    return connection.sql(f"FROM {rows} WHERE {names[0]} IS NOT NULL ORDER BY {names[0]}")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _INSTANCES = Instances()
 # Where a runner has its sessions write; the last one is in force.
 _TEMPS: list[Path] = []
+# How much memory the run may use that has this process for itself; likewise.
+_MEMORY: list[int] = []
 
 
 @contextlib.contextmanager
@@ -75,7 +77,21 @@ def configuration() -> Configuration:
     Raises:
         SettingsError: If the settings cannot be read.
     """
-    return Configuration.from_settings(Settings.from_environment(), _TEMPS[-1] if _TEMPS else None)
+    return Configuration.from_settings(
+        Settings.from_environment(),
+        _TEMPS[-1] if _TEMPS else None,
+        _MEMORY[-1] if _MEMORY else None,
+    )
+
+
+@contextlib.contextmanager
+def within_memory(memory_bytes: int) -> Iterator[None]:
+    """Have instances that this process opens in the block spill before they use so much."""
+    _MEMORY.append(memory_bytes)
+    try:
+        yield
+    finally:
+        _MEMORY.remove(memory_bytes)
 
 
 @contextlib.contextmanager

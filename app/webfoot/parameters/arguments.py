@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from webfoot.errors import InvalidParameters
+from webfoot.masking import mask_values
 
 # What Webfoot itself gives a function: a DuckDB, a folder, who asks.
 Injected = Literal["connection", "folder", "principal"]
@@ -177,7 +178,8 @@ def _unwritable(arguments: BaseModel) -> Iterable[dict[str, Any]]:
 
 
 def _fault(name: str, message: str, value: Any) -> dict[str, Any]:
-    return {"parameter": _encodable(name), "message": _encodable(message), "value": value}
+    told = mask_values(value, name)
+    return {"parameter": _encodable(name), "message": _encodable(message), "value": told}
 
 
 def _encodable(text: str) -> str:

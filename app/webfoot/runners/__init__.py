@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from webfoot.runners.jobs import Job
 
 
+# So many calls more than can run are asked for: when one ends, the next is at hand.
+SPARE_CALLS = 2
+
+
 @dataclass(frozen=True)
 class Answered:
     """What came of one call that a run has made.
@@ -31,10 +35,36 @@ class Answered:
     problem: Mapping[str, Any] | None = None
 
 
-class Calls(Protocol):
-    """Makes the calls of a run: the run's place among all calls is known to it."""
+@dataclass(frozen=True)
+class Descent:
+    """A run's place among all calls, as another process can be told it.
 
+    Args:
+        run: The id of the run.
+        trace: The id of all calls that one request led to.
+        depth: How deep the run's call is; 0 for the request's own.
+        path: The keys of the calls that wait for each other, from the request's own to the run's.
+        calls: How many more calls there may be.
+        timeout_s: How long each run may take if its UDF does not say, in seconds.
+    """
+
+    run: str
+    trace: str
     depth: int
+    path: tuple[str, ...]
+    calls: int
+    timeout_s: float
+
+
+class Calls(Protocol):
+    """Makes the calls of a run."""
+
+    @property
+    def descent(self) -> Descent:
+        """The run's place."""
+
+    def made_elsewhere(self, calls: int, cost: Mapping[str, float]) -> None:
+        """Note how many calls it has led to there, and what these have cost."""
 
     def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
         """Call `udf` with each of these canonical arguments, and tell each answer as it comes.
@@ -47,7 +77,10 @@ class Calls(Protocol):
 class NoCalls:
     """For jobs that may make none."""
 
-    depth = 0
+    descent = Descent(run="", trace="", depth=0, path=(), calls=0, timeout_s=0.0)
+
+    def made_elsewhere(self, calls: int, cost: Mapping[str, float]) -> None:
+        """There are none."""
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:  # noqa: ARG002  # none are made
         """Refuse."""
@@ -56,7 +89,13 @@ class NoCalls:
 
 
 class Runner(Protocol):
-    """Runs jobs: a worker process, this process, another machine."""
+    """Runs jobs: a worker process, this process, another machine.
+
+    Args:
+        calls_at_once: How many calls of one fan-out it takes to keep it busy.
+    """
+
+    calls_at_once: int
 
     async def run(self, job: Job, target: Path, log: Path, calls: Calls) -> Draft:
         """Run `job`, which writes `target`, prints to `log` and may make `calls`.

@@ -10,7 +10,6 @@ import inspect
 import json
 import os
 import tempfile
-import time
 import typing
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from webfoot.definition import Udf
     from webfoot.results import Draft
     from webfoot.runners.jobs import Job
+    from webfoot.runners.meters import Meter
 
 
 # An error is told in a response: a megabyte of it helps nobody.
@@ -52,16 +52,16 @@ _MOST_TEXT = 10_000
 _TOLD_AS_THEY_ARE = (datetime.date, datetime.time, Decimal)
 
 
-def execute(job: Job, target: Path, database: CallDatabase) -> Draft:
+def execute(job: Job, target: Path, database: CallDatabase, meter: Meter) -> Draft:
     """Run `job` here and now.
 
     Raises:
-        Error: Whatever happened, with the author's traceback.
+        Error: Whatever happened, with the author's traceback and what it took.
     """
-    started, own_pid = time.perf_counter(), os.getpid()
+    own_pid = os.getpid()
     try:
         if isinstance(job, ViewJob):
-            with database.connection() as connection:
+            with database.connection(job.memory_bytes) as connection:
                 draft = write_view(job.view, job.source, job.columns, target, connection)
         elif isinstance(job, StitchJob):
             draft = stitch(list(_parts(job)), target, errors=job.errors)
@@ -72,8 +72,10 @@ def execute(job: Job, target: Path, database: CallDatabase) -> Draft:
     except BaseException as error:
         _leave_if_forked(own_pid)
         target.unlink(missing_ok=True)
-        raise _as_error(error, job) from error
-    return replace(draft, seconds=time.perf_counter() - started)
+        known = _as_error(error, job)
+        known.usage = meter()
+        raise known from error
+    return replace(draft, usage=meter())
 
 
 def _parts(job: StitchJob) -> Iterator[Part]:
@@ -91,7 +93,9 @@ def _parts(job: StitchJob) -> Iterator[Part]:
 
 def _call(job: UdfJob, target: Path, database: CallDatabase) -> Draft:
     with ExitStack() as stack:
-        connection = _once(lambda: stack.enter_context(database.connection(httpfs=True)))
+        connection = _once(
+            lambda: stack.enter_context(database.connection(job.memory_bytes, httpfs=True))
+        )
         arguments = job.udf.parameters.restore(job.arguments)
         for name, kind in job.udf.parameters.injected.items():
             if kind == "connection":

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from webfoot.access.principal import Principal
-from webfoot.results import Column, Draft
+from webfoot.errors import Error
+from webfoot.results import Column, Draft, Usage
 from webfoot.runners import Answered
 from webfoot.runners.jobs import Source, StitchJob, UdfJob, ViewJob
 from webfoot.views import View
@@ -111,9 +112,25 @@ def read_answered(message: Mapping[str, Any]) -> Answered:
 def write_draft(draft: Draft) -> dict[str, Any]:
     """A draft, for the server."""
     columns = [[column.name, column.type] for column in draft.columns]
-    return {**vars(draft), "columns": columns}
+    return {**vars(draft), "columns": columns, "usage": vars(draft.usage)}
 
 
 def read_draft(message: Mapping[str, Any]) -> Draft:
     """The draft that `write_draft` wrote."""
-    return Draft(**{**message, "columns": tuple(Column(*pair) for pair in message["columns"])})
+    columns = tuple(Column(*pair) for pair in message["columns"])
+    return Draft(**{**message, "columns": columns, "usage": Usage(**message["usage"])})
+
+
+def write_error(error: Error) -> dict[str, Any]:
+    """An error that a job has ended with, for the server."""
+    return {
+        "problem": error.problem() | {"traceback": error.traceback},
+        "usage": None if error.usage is None else vars(error.usage),
+    }
+
+
+def read_error(message: Mapping[str, Any]) -> Error:
+    """The error that `write_error` wrote."""
+    error = Error.from_problem(message["problem"])
+    error.usage = None if message["usage"] is None else Usage(**message["usage"])
+    return error

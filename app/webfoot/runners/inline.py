@@ -1,7 +1,7 @@
 """Runs in this process: on Lambda, which isolates calls itself, and to debug with a breakpoint.
 
 Nothing protects the server here: a run that takes too long is given up, and it ends with the next
-line of Python that it comes to. One that stays inside a library goes on.
+line of Python that it comes to; so do DuckDB's queries. What stays inside another library goes on.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
+from webfoot.billing import function_bytes
 from webfoot.errors import Error, RunCancelled, UdfTimeout
+from webfoot.interruption import Queries
 from webfoot.quantities import write_seconds
+from webfoot.results import Usage
+from webfoot.runners import SPARE_CALLS
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
 
@@ -45,6 +49,7 @@ class InlineRunner:
     """
 
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
+        self.calls_at_once = workers + SPARE_CALLS
         self._slots = Slots(workers, queue)
         self._waiting_slots = Slots(workers * SHARED_JOBS, queue)
         self._temp = temp
@@ -58,36 +63,45 @@ class InlineRunner:
         """Run `job` on a thread; its prints go where this process's go."""
         waits = isinstance(job, UdfJob) and job.udf.options.waits
         slots = self._waiting_slots if waits else self._slots
-        async with slots.hold(calls.depth) as slot:
+        async with slots.hold(calls.descent.depth) as slot:
             caller = _LoopCaller(calls, slot, self._registry)
-            stoppable = _Stoppable()
+            stoppable, queries = _Stoppable(), Queries()
             try:
                 with (
                     anyio.fail_after(job.timeout_s),
                     contextlib.closing(caller),
+                    # After the thread was told to stop: it must not go on with another query.
+                    contextlib.closing(queries),
                     contextlib.closing(stoppable),
                 ):
                     return await anyio.to_thread.run_sync(
                         stoppable.run,
-                        *(self._execute, job, target, caller),
+                        *(self._execute, job, target, caller, queries),
                         abandon_on_cancel=True,
                         # The slots limit them: a run that waits for others must not hold a thread
                         # that these need.
                         limiter=anyio.CapacityLimiter(1),
                     )
             except TimeoutError:
-                raise UdfTimeout(
+                error = UdfTimeout(
                     f"it ran longer than {write_seconds(job.timeout_s)}", timeout_s=job.timeout_s
-                ) from None
+                )
+                error.usage = Usage(job.timeout_s, memory_bytes=function_bytes())
+                raise error from None
 
-    def _execute(self, job: Job, target: Path, caller: _LoopCaller) -> Draft:
+    def has_room(self) -> bool:
+        """Whether a job that computes would begin at once."""
+        return self._slots.has_room()
+
+    def _execute(self, job: Job, target: Path, caller: _LoopCaller, queries: Queries) -> Draft:
         # What running takes is imported by the first run: a function that answers from its store
         # starts without it.
         from webfoot import calling  # noqa: PLC0415
         from webfoot.runners.execution import execute  # noqa: PLC0415
+        from webfoot.runners.meters import meter_thread  # noqa: PLC0415
 
-        with calling.through(caller):
-            return execute(job, target, self._open())
+        with calling.through(caller), queries.watched():
+            return execute(job, target, self._open(), meter_thread())
 
     def _open(self) -> CallDatabase:
         from webfoot.database import sessions  # noqa: PLC0415  # likewise

@@ -16,16 +16,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from webfoot import sources
+from webfoot.billing import function_bytes
 from webfoot.errors import Error, MemoryExceeded, RunCancelled, UdfCrashed, UdfTimeout
 from webfoot.quantities import write_seconds, write_size
-from webfoot.runners import NoCalls, frames, prints
+from webfoot.results import Usage
+from webfoot.runners import SPARE_CALLS, NoCalls, frames, prints
 from webfoot.runners.channel import open_channel
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
 from webfoot.runners.slots import Slot, Slots
@@ -164,6 +168,7 @@ class ProcessRunner:
     """
 
     def __init__(self, workers: int, queue: int, temp: Path) -> None:
+        self.calls_at_once = workers + SPARE_CALLS
         self._workers = workers
         self._temp = temp
         self._slots = Slots(workers, queue)
@@ -197,10 +202,10 @@ class ProcessRunner:
         """Run `job` in a worker, which is killed if the job outlives its limits or this call."""
         if isinstance(job, UdfJob) and job.udf.options.waits:
             with contextlib.suppress(_Together):
-                async with self._waiting_slots.hold(calls.depth) as slot:
+                async with self._waiting_slots.hold(calls.descent.depth) as slot:
                     return await self._run_beside_others(job, target, log, calls, slot)
             # One of several took their process down: each runs again, alone, to tell which.
-        async with self._slots.hold(calls.depth) as slot:
+        async with self._slots.hold(calls.descent.depth) as slot:
             return await self._run_alone(job, target, log, calls, slot)
 
     async def _run_alone(
@@ -210,8 +215,8 @@ class ProcessRunner:
         answer, message = None, frames.write_job(job, target, log)
         try:
             answer = await self._supervise(worker, job, message, calls, slot)
-        except _Crash:
-            raise UdfCrashed(await worker.ended()) from None
+        except _Crash as crash:
+            raise crash.told(await worker.ended()) from None
         finally:
             if answer is None:
                 prints.keep(str(worker.printed), str(log))
@@ -241,7 +246,7 @@ class ProcessRunner:
                 raise _Together from None
             if isinstance(error, MemoryExceeded):
                 raise
-            raise UdfCrashed(ended) from None
+            raise error.told(ended) from None
         finally:
             # A run that was given up still has its thread there: others end, and no more begin.
             self._leave_shared(worker, answer, target)
@@ -355,9 +360,9 @@ class ProcessRunner:
         channel = await worker.channel()
         with (
             channel.order(message, calls, slot) as answer,
-            _watching(answer, worker, job, Path(message["log"])),
+            _watching(answer, worker, job, Path(message["log"])) as watched,
         ):
-            return _checked(await answer)
+            return _checked(await answer, watched)
 
     def _give_back(self, worker: _Worker, answer: dict[str, Any] | None, target: Path) -> None:
         """Let a worker that has nothing to do rest, unless it is worn out."""
@@ -424,24 +429,59 @@ class _Together(Exception):
 
 
 class _Crash(Exception):
-    """The worker ended, or what it says makes no sense."""
+    """The worker ended, or what it says makes no sense.
+
+    Args:
+        usage: What the run took until then, as far as it was watched.
+    """
+
+    def __init__(self, usage: Usage) -> None:
+        super().__init__()
+        self._usage = usage
+
+    def told(self, ended: str) -> UdfCrashed:
+        """The error for who waits; `ended` says how the process did."""
+        error = UdfCrashed(ended)
+        error.usage = self._usage
+        return error
 
 
-def _checked(answer: dict[str, Any] | None) -> dict[str, Any]:
+class _Watched:
+    """What is seen of a run from outside: it measures itself, unless it is killed."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.peak_bytes = 0
+
+    def usage(self) -> Usage:
+        """What it has taken so far; its memory only if anybody has looked yet."""
+        memory = function_bytes() or self.peak_bytes or None
+        return Usage(time.perf_counter() - self._began, memory_bytes=memory)
+
+
+def _checked(answer: dict[str, Any] | None, watched: _Watched) -> dict[str, Any]:
     """The answer, if it is one: a run that finds the socket can write anything."""
     if answer is None:
-        raise _Crash
+        raise _Crash(watched.usage())
     told = answer.get("draft", answer.get("problem"))
     spoilt, used_bytes = answer.get("spoilt"), answer.get("used_bytes")
     if not (isinstance(told, dict) and isinstance(spoilt, bool) and isinstance(used_bytes, int)):
-        raise _Crash
-    return answer
+        raise _Crash(watched.usage())
+    return answer | {"peak_bytes": watched.peak_bytes}
 
 
 def _read_answer(answer: dict[str, Any]) -> Draft:
     if "problem" in answer:
-        raise Error.from_problem(answer["problem"])
-    return frames.read_draft(answer["draft"])
+        error = frames.read_error(answer)
+        error.usage = error.usage and _with_children(error.usage, answer["peak_bytes"])
+        raise error
+    draft = frames.read_draft(answer["draft"])
+    return replace(draft, usage=_with_children(draft.usage, answer["peak_bytes"]))
+
+
+def _with_children(usage: Usage, seen_bytes: int) -> Usage:
+    """What a run says of itself, with what was seen from outside: its children's memory, too."""
+    return replace(usage, memory_bytes=max(usage.memory_bytes or 0, seen_bytes) or None)
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
@@ -452,21 +492,26 @@ def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> No
 
 
 @contextlib.contextmanager
-def _watching(answer: asyncio.Future[Any], worker: _Worker, job: Job, log: Path) -> Iterator[None]:
+def _watching(
+    answer: asyncio.Future[Any], worker: _Worker, job: Job, log: Path
+) -> Iterator[_Watched]:
     """Look now and then whether a run is within its limits; if not, its answer is an error.
 
     With timers, not with a task of its own for each run, of which there are thousands.
     """
     loop = asyncio.get_running_loop()
-    ends, looks = loop.time() + job.timeout_s, itertools.count(1)
+    ends, looks, watched = loop.time() + job.timeout_s, itertools.count(1), _Watched()
     timer: asyncio.TimerHandle
 
     def look() -> None:
         nonlocal timer
         if answer.done():
             return
-        error = _exceeded(worker, job, next(looks), loop.time() >= ends)
+        used = worker.used_bytes(children=next(looks) % _WATCH_CHILDREN_EVERY == 0)
+        watched.peak_bytes = max(watched.peak_bytes, used)
+        error = _exceeded(job, used, loop.time() >= ends)
         if error is not None:
+            error.usage = watched.usage()
             answer.set_exception(error)
             return
         prints.show(worker.printed, log)
@@ -478,14 +523,13 @@ def _watching(answer: asyncio.Future[Any], worker: _Worker, job: Job, log: Path)
 
     timer = schedule()
     try:
-        yield
+        yield watched
     finally:
         timer.cancel()
 
 
-def _exceeded(worker: _Worker, job: Job, look: int, is_late: bool) -> Error | None:
+def _exceeded(job: Job, used: int, is_late: bool) -> Error | None:
     """The limit that a run exceeds."""
-    used = worker.used_bytes(children=look % _WATCH_CHILDREN_EVERY == 0)
     if used > job.memory_bytes:
         return MemoryExceeded(
             f"it used {write_size(used)} of memory, and may use {write_size(job.memory_bytes)};"

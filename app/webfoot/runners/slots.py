@@ -84,6 +84,10 @@ class Slots:
         finally:
             self._release()
 
+    def has_room(self) -> bool:
+        """Whether whoever comes now has a slot at once."""
+        return self._free > len(self._calls) + len(self._requests)
+
     def lend(self) -> None:
         """Count a run as waiting, and its slot as free."""
         self._lent += 1

@@ -35,6 +35,7 @@ from webfoot.runners import frames, prints
 from webfoot.runners.conversation import Conversation, JobCaller
 from webfoot.runners.execution import execute
 from webfoot.runners.jobs import SHARED_JOBS
+from webfoot.runners.meters import meter_process, meter_thread
 from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from webfoot.calling import Caller
     from webfoot.outcomes import Source
     from webfoot.registry import Registry
+    from webfoot.runners.meters import Meter
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -153,7 +155,8 @@ def _run_alone(
             stack.callback(surroundings.put_back)
             if caller is not None:
                 stack.enter_context(calling.everywhere_through(caller))
-            answer = _run(message, registry, database)
+            stack.enter_context(sessions.within_memory(message["memory_bytes"]))
+            answer = _run(message, registry, database, meter_process())
     except BaseException as error:  # noqa: BLE001  # a run may have closed what it prints to
         answer = _bad_end(error)
     return answer
@@ -171,7 +174,7 @@ def _run_beside_others(
         stack.enter_context(prints.to_log(Path(message["log"])))
         if caller is not None:
             stack.enter_context(calling.through(caller))
-        answer = _run(message, registry, database)
+        answer = _run(message, registry, database, meter_thread())
     tell(answer)
 
 
@@ -189,20 +192,23 @@ def _tell(
 
 
 def _run(
-    message: Mapping[str, Any], registry: Registry | None, database: CallDatabase
+    message: Mapping[str, Any],
+    registry: Registry | None,
+    database: CallDatabase,
+    meter: Meter,
 ) -> dict[str, Any]:
     try:
         job = frames.read_job(message, registry)
-        draft = execute(job, Path(message["target"]), database)
+        draft = execute(job, Path(message["target"]), database, meter)
     except Error as error:
-        return {"problem": error.problem() | {"traceback": error.traceback}}
+        return frames.write_error(error)
     except BaseException as error:  # noqa: BLE001  # even `sys.exit` must not end the worker
         return _bad_end(error)
     return {"draft": frames.write_draft(draft)}
 
 
 def _bad_end(error: BaseException) -> dict[str, Any]:
-    return {"problem": UdfFailed(f"{type(error).__name__}: {error}").problem()}
+    return frames.write_error(UdfFailed(f"{type(error).__name__}: {error}"))
 
 
 def _usage_meter() -> Callable[[], dict[str, Any]]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
@@ -16,24 +15,31 @@ from starlette.exceptions import HTTPException
 
 import webfoot
 from webfoot.access.opening import access_of
+from webfoot.access.principal import PRINCIPAL
 from webfoot.assembly import assemble
 from webfoot.errors import Error
-from webfoot.jobs import Jobs
+from webfoot.jobs.running import Jobs
+from webfoot.server import exchanges
 from webfoot.server.address import Address
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
+from webfoot.server.exchanges import exchange_of
 from webfoot.server.gate import Gate
+from webfoot.server.health import Health
 from webfoot.server.holding import Holding
 from webfoot.server.jobs import job_routes
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
+from webfoot.server.records import Records
 from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
-from webfoot.settings import S3Place, Settings
+from webfoot.server.system import SystemTables, system_routes
+from webfoot.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from starlette.routing import Route
     from starlette.types import Receive, Scope, Send
 
     from webfoot.access.opening import Access
@@ -47,35 +53,44 @@ class Application(FastAPI):
 
     Args:
         parts: The engine and the store that it answers from.
+        jobs: The jobs that are made through it; closed with it.
         access: Decides who is answered.
         resume_jobs: Whether it goes on, once it runs, with the jobs of servers that died.
     """
 
-    def __init__(self, parts: Parts, access: Access, *, resume_jobs: bool) -> None:
+    def __init__(self, parts: Parts, jobs: Jobs, access: Access, *, resume_jobs: bool) -> None:
         settings = parts.settings
-        jobs = Jobs(parts.records / "jobs", parts.engine, settings)
-        # Behind one address there may be others, who share the bucket, and do not know the job.
-        hold_s = math.inf if isinstance(settings.store, S3Place) else settings.hold
-        holding = Holding(jobs, parts.store, hold_s)
+        holding = Holding(jobs, parts.store, settings.hold)
+        records = Records(parts.records / "requests", settings)
+        system = SystemTables(records, parts.engine.runs)
+        closing = contextlib.ExitStack()
+        for part in (access, records, system):
+            closing.callback(part.close)
         super().__init__(
             title="Webfoot",
             version=webfoot.__version__,
-            lifespan=lambda _: _running(parts, access, jobs, resume_jobs=resume_jobs),
+            lifespan=lambda _: _running(parts, jobs, closing, resume_jobs=resume_jobs),
             openapi_url=None,
             docs_url=None,
             redoc_url=None,
         )
         self.engine = parts.engine
+        self.records = records
+        self.health = Health(parts.engine)
         self.access = access
+        self.jobs = jobs
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
         results = DataEndpoint(parts.engine, parts.store, holding, settings)
-        self._gate = Gate(access, parts.engine, settings, results, super().__call__)
-        self.router.routes.extend(catalog_routes(parts.engine, parts.store))
+        self._gate = Gate(access, parts.engine, settings, results, self._answer_other)
+        plain = [*catalog_routes(parts.engine, parts.store), *system_routes(system)]
+        self._plain_routes: dict[Any, Route] = {route.endpoint: route for route in plain}
+        self.router.routes.extend(plain)
         self.include_router(page_routes(parts.engine, settings))
         self.include_router(job_routes(jobs, parts.engine, settings))
         self.include_router(share_routes(access))
         self.include_router(static_routes())
+        self.include_router(self.health.routes())
         self.add_exception_handler(Error, self._show_error)
         self.add_exception_handler(HTTPException, _show_http_error)
         self.add_exception_handler(Exception, _show_bug)
@@ -92,10 +107,26 @@ class Application(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        await self._gate(self._address.correct(scope), receive, send)
+        exchange = exchanges.begin(scope)
+        scope = self._address.correct(scope)
+        try:
+            await self._gate(scope, receive, exchange.through(send))
+        finally:
+            exchange.end(scope.get(PRINCIPAL))
+            self.records.add(exchange)
+
+    async def _answer_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is for no result, by the framework."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # The framework notes which route it has taken; Starlette's part, only what answers.
+            route = scope.get("route") or self._plain_routes.get(scope.get("endpoint"))
+            exchange_of(scope).route = "" if route is None else route.path
 
     async def _show_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Error)
+        exchange_of(request.scope).fail(error)
         return _respond(request, problem_reply(error, debug=self._debug))
 
 
@@ -113,16 +144,18 @@ def create_app(
     """
     settings = settings or Settings.from_environment()
     access = access or access_of(settings)
-    return Application(assemble(settings), access, resume_jobs=resume_jobs)
+    parts = assemble(settings)
+    jobs = Jobs(parts.jobs, parts.engine, settings)
+    return Application(parts, jobs, access, resume_jobs=resume_jobs)
 
 
 @contextlib.asynccontextmanager
 async def _running(
-    parts: Parts, access: Access, jobs: Jobs, *, resume_jobs: bool
+    parts: Parts, jobs: Jobs, closing: contextlib.ExitStack, *, resume_jobs: bool
 ) -> AsyncIterator[None]:
     await parts.start()
     if resume_jobs:
-        jobs.resume()
+        await jobs.resume()
     following = asyncio.ensure_future(_follow(parts)) if parts.settings.reload else None
     try:
         yield
@@ -131,7 +164,7 @@ async def _running(
             following.cancel()
         await jobs.close()
         await parts.close()
-        access.close()
+        closing.close()
 
 
 async def _follow(parts: Parts) -> None:

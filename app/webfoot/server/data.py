@@ -32,6 +32,7 @@ from webfoot.errors import (
 )
 from webfoot.jobs import Job
 from webfoot.results import is_whole
+from webfoot.server.bills import bill_headers
 from webfoot.server.bounds import MOST_BODY_BYTES
 from webfoot.server.conditions import http_date, read_range
 from webfoot.server.fanouts import (
@@ -44,6 +45,7 @@ from webfoot.server.limits import within
 from webfoot.server.permissions import check_format
 from webfoot.server.problems import (
     COMMON_HEADERS,
+    PREVIEW_POLICY,
     VARY_BY_ASKER,
     Headers,
     Reply,
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
     from webfoot.engine import Answer, Engine
     from webfoot.registry import Registry
     from webfoot.results import Question, Result
+    from webfoot.server.exchanges import Exchange
     from webfoot.server.holding import Holding
     from webfoot.server.requests import Request
     from webfoot.server.visits import Visit
@@ -102,9 +105,6 @@ _COMPRESS_FROM_BYTES = 1_000
 _REMEMBERED = 10_000
 # Longer queries are read anew each time: remembered, they would fill the memory.
 _MOST_REMEMBERED_BYTES = 1_000
-# A preview shows other people's data: whatever is in it, nothing of it may run.
-_PREVIEW_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
-
 _HEADERS_OF_BYTES = frozenset(
     {
         *(b"content-type", b"etag", b"last-modified", b"accept-ranges", b"content-encoding"),
@@ -180,6 +180,7 @@ class DataEndpoint:
                 return await self._head(request, visit)
             return await within(request.limits, self._read(request, visit, receive))
         except ClientGone:
+            request.exchange.code = "client-gone"
             return None
         except asyncio.CancelledError:  # The server stops, and has waited long enough.
             error: Error = RunCancelled("the server is stopping; try again in a moment")
@@ -198,10 +199,13 @@ class DataEndpoint:
         return await self._get(request, await self._understand(request, visit), receive)
 
     def _refuse(self, error: Error, request: Request) -> Reply:
+        request.exchange.fail(error)
         if error.run and request.method != "HEAD":
             self._log_failure(error)
         reply = tell_reader(error, request, self._settings)
-        return without_body(reply) if request.method == "HEAD" else reply
+        if request.method == "HEAD":
+            return without_body(reply)
+        return replace(reply, headers=reply.headers + bill_headers(request.exchange.tally))
 
     def _log_failure(self, error: Error) -> None:
         """Tell whoever runs the server; while debugging, that is the author."""
@@ -213,7 +217,7 @@ class DataEndpoint:
     async def _understand(self, request: Request, visit: Visit) -> _Asked:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
         if request.job:
-            return self._understand_job(request, visit)
+            return await self._understand_job(request, visit)
         registry = self._engine.registry
         if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
             self._understood, self._understood_by = {}, registry
@@ -236,8 +240,8 @@ class DataEndpoint:
                 self._understood[key] = asked
         return asked
 
-    def _understand_job(self, request: Request, visit: Visit) -> _Asked:
-        job = self._holding.find(request.job, visit.principal)
+    async def _understand_job(self, request: Request, visit: Visit) -> _Asked:
+        job = await self._holding.find(request.job, visit.principal)
         own, others = split_query(request.query)
         if others:
             raise InvalidParameters(f"{others[0][0]}: a job has its parameters already")
@@ -248,8 +252,10 @@ class DataEndpoint:
     async def _head(self, request: Request, visit: Visit) -> Reply:
         try:
             asked = await self._understand(request, visit)
+            _note(request, asked)
             found = await self._peek(asked, request.headers)
             if found is not None:
+                request.exchange.cache, request.exchange.result = "hit", found[0]
                 return await self._head_of(request, asked, *found)
         except (Forbidden, UdfNotFound, JobNotFound, UnsupportedFormat):
             raise
@@ -270,6 +276,7 @@ class DataEndpoint:
         if decision.status in REFUSALS:
             return replace(refusal(decision, shown), body=b"")
         headers = self._headers(asked, result, shown, view, link)
+        headers += bill_headers(request.exchange.tally)
         if decision.status != HTTPStatus.OK or _tells_length(view, shown):
             headers += length_headers(decision, shown)
         return Reply(decision.status, headers, b"")
@@ -315,21 +322,23 @@ class DataEndpoint:
         return await self._get(request, _Asked(udf, fanout, view, visit.private), receive)
 
     async def _get(self, request: Request, asked: _Asked, receive: Receive) -> Reply | File:
+        _note(request, asked)
         found = await self._obtain(request, asked, receive)
         if isinstance(found, Reply):
             return found
-        result = found.result
+        result = request.exchange.result = found.result
         view = _encoded(asked.view, request.headers, result)
         shown = result
         if not view.canonical:
-            derived = self._engine.view(asked.udf, result, view, asked.call.audience)
+            audience, tally = asked.call.audience, request.exchange.tally
+            derived = self._engine.view(asked.udf, result, view, audience, tally)
             shown = (await unless_gone(receive, derived)).result
         link = await self._link(request, shown, view)
         decision = decide_on(request.headers, shown, _etag(shown, link))
         if decision.status in REFUSALS:
             return refusal(decision, shown)
         headers = self._headers(asked, result, shown, view, link)
-        headers.append((b"server-timing", found.timing))
+        headers += [(b"server-timing", found.timing), *bill_headers(request.exchange.tally)]
         if found.stale:
             headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
         if link is not None:
@@ -344,27 +353,38 @@ class DataEndpoint:
     async def _obtain(self, request: Request, asked: _Asked, receive: Receive) -> _Obtained | Reply:
         """The result, stored or made; or where to wait for it."""
         if isinstance(asked.call, Job):
-            job = await unless_gone(receive, self._holding.wait(asked.call, request))
-            if not job.over:
-                return self._holding.send_on(job, request)
-            return _Obtained(await self._holding.result_of(job))
+            return await self._wait_for(asked.call, request, receive)
         ranged = read_range(request.headers.get("range")) is not None
         rerun = not ranged and wants_rerun(request.headers)
         stored = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if stored is not None:
+            request.exchange.cache = "hit"
             return _Obtained(stored)
-        running = self._engine.result(asked.udf, asked.call, ranged=ranged, rerun=rerun)
-        if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
-            running = self._stand_ins.answer(asked.udf, asked.call, running)
         # A job has no word for "anew", nor for inputs that make no call.
         may_go_on = not rerun and is_whole(asked.call)
+        if may_go_on and (job := await self._holding.begin(asked.udf, asked.call)) is not None:
+            return await self._wait_for(job, request, receive)
+        lineage = self._engine.request(request.exchange.tally)
+        running = self._engine.result(
+            asked.udf, asked.call, ranged=ranged, rerun=rerun, lineage=lineage
+        )
+        if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
+            running = self._stand_ins.answer(asked.udf, asked.call, running)
         try:
             async with self._holding.limit(request) if may_go_on else asyncio.timeout(None):
                 answer = await unless_gone(receive, running)
         except TimeoutError:
-            return self._holding.become_job(asked.call, request)
+            return await self._holding.become_job(asked.call, request)
         stale = not answer.ran and not answer.result.fresh(time.time())
+        _note_answer(request.exchange, answer, stale=stale)
         return _Obtained(answer.result, _timing(answer), stale)
+
+    async def _wait_for(self, job: Job, request: Request, receive: Receive) -> _Obtained | Reply:
+        """What comes of a job; or where to go on waiting for it."""
+        job = await unless_gone(receive, self._holding.wait(job, request))
+        if not job.over:
+            return self._holding.send_on(job, request)
+        return _Obtained(await self._holding.result_of(job))
 
     async def _link(self, request: Request, shown: Result, view: View) -> Link | None:
         """Where the bytes are to be had, if not here: what is small is answered at once.
@@ -389,6 +409,7 @@ class DataEndpoint:
             (b"x-webfoot-run", result.run.encode()),
             (b"x-webfoot-executions", b"%d" % result.executions),
             (b"x-webfoot-rows", b"%d" % result.rows),
+            (b"x-webfoot-bytes", b"%d" % result.size),
             *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
         ]
 
@@ -407,7 +428,7 @@ class DataEndpoint:
             if view.extension in TEXTS:
                 headers.append((b"vary", b"Accept-Encoding"))
             if view.extension == "html":
-                headers.append(_PREVIEW_POLICY)
+                headers.append(PREVIEW_POLICY)
             if private:
                 headers.append(VARY_BY_ASKER)
             if view.gzip:
@@ -429,6 +450,23 @@ class DataEndpoint:
         if self._settings.reload or left <= 0:
             return (b"cache-control", b"no-cache")
         return (b"cache-control", b"%s, max-age=%d" % (who, min(left, most_s, 31_536_000)))
+
+
+def _note(request: Request, asked: _Asked) -> None:
+    """What the request is about, for its record."""
+    exchange, call = request.exchange, asked.call
+    exchange.udf, exchange.extension = asked.udf.name, asked.view.extension
+    # A job's is that of the request which has made it.
+    exchange.key = "" if isinstance(call, Job) else call.key
+
+
+def _note_answer(exchange: Exchange, answer: Answer, *, stale: bool) -> None:
+    """Where the answer came from, likewise."""
+    if answer.ran:
+        exchange.cache = "miss" if exchange.tally.runs else "joined"
+    else:
+        exchange.cache = "stale" if stale else "hit"
+    exchange.waited_s = answer.waited_s
 
 
 def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:

@@ -16,6 +16,7 @@ from webfoot.access.shares import token_in, without_token
 from webfoot.errors import Error, Forbidden, ServerBusy, Unauthorized
 from webfoot.server.address import base_url_of
 from webfoot.server.bounds import refuse_oversized
+from webfoot.server.exchanges import exchange_of
 from webfoot.server.permissions import FOR_RESULTS, Need, check_rights, wanted_by
 from webfoot.server.problems import VARY_BY_ASKER, Headers, Reply
 from webfoot.server.requests import SHARE, path_of, read_request
@@ -183,6 +184,7 @@ class Gate:
 
     async def _refusal(self, error: Error, scope: Scope, wanted: Wanted | None) -> Reply:
         """The error, told as whoever asks will see it."""
+        exchange_of(scope).fail(error)
         self._add_cure(error, scope)
         if wanted is not None and wanted.need in FOR_RESULTS:
             return _for_method(tell_reader(error, read_request(scope), self._settings), scope)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from webfoot.access.shares import PARAMETER
 from webfoot.errors import Error, ResultGone, StillRunning
-from webfoot.jobs import BACK_S
+from webfoot.jobs.running import BACK_S
 from webfoot.server.fanouts import FANOUT_OPTIONS, accepted_extension
 from webfoot.server.problems import COMMON_HEADERS, Reply
 from webfoot.server.requests import wants_inline_errors
@@ -22,7 +22,9 @@ from webfoot.server.stand_ins import SOON_S
 
 if TYPE_CHECKING:
     from webfoot.access.principal import Principal
-    from webfoot.jobs import Job, Jobs
+    from webfoot.definition import Udf
+    from webfoot.jobs import Job
+    from webfoot.jobs.running import Jobs
     from webfoot.results import Question, Result
     from webfoot.server.requests import Request
     from webfoot.store import Store
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 _NOT_THE_VIEWS = frozenset({"_hop", *FANOUT_OPTIONS})
 # How long a spreadsheet waits: by then an old result has stood in for a new one, if it may.
 _SHEET_S = SOON_S + 1.0
+# What it takes to send a request on before the platform ends it, in seconds.
+_SENDING_ON_S = 1.0
 # When a spreadsheet is to ask again, in seconds.
 _COME_BACK_S = 20
 
@@ -54,9 +58,19 @@ class Holding:
         hold_s = self._seconds(request)
         return asyncio.timeout(None if math.isinf(hold_s) else hold_s)
 
-    def find(self, job: str, asker: Principal) -> Job:
-        """The job of that id; see `webfoot.jobs.Jobs.get`."""
-        return self._jobs.get(job, asker)
+    async def find(self, job: str, asker: Principal) -> Job:
+        """The job of that id; see `webfoot.jobs.running.Jobs.get`."""
+        return await self._jobs.get(job, asker)
+
+    async def begin(self, udf: Udf, question: Question) -> Job | None:
+        """The job that a call is from the beginning; None if it is to run here.
+
+        Where jobs run in other processes, a run cannot become one: it would begin anew there.
+        """
+        longest_s = udf.options.timeout_s or 0.0
+        if self._jobs.are_elsewhere and longest_s > self._hold_s:
+            return await self._jobs.attended(question)
+        return None
 
     async def wait(self, job: Job, request: Request) -> Job:
         """The job when it has ended, or when the request has waited long enough."""
@@ -76,10 +90,10 @@ class Holding:
             raise ResultGone(f"the result of job {job.id} has been evicted; make the call again")
         return job.result
 
-    def become_job(self, question: Question, request: Request) -> Reply:
+    async def become_job(self, question: Question, request: Request) -> Reply:
         """Send who waits for a call on to the job that it becomes; see `send_on`."""
         back_s = 4 * _COME_BACK_S if wants_inline_errors(request) else BACK_S
-        return self.send_on(self._jobs.attended(question, back_s), request)
+        return self.send_on(await self._jobs.attended(question, back_s), request)
 
     def send_on(self, job: Job, request: Request) -> Reply:
         """Send who has waited long enough on, to wait anew.
@@ -106,4 +120,8 @@ class Holding:
         return Reply(HTTPStatus.SEE_OTHER, [*headers, *COMMON_HEADERS], b"")
 
     def _seconds(self, request: Request) -> float:
-        return min(self._hold_s, _SHEET_S if wants_inline_errors(request) else math.inf)
+        if math.isinf(self._hold_s):
+            return math.inf
+        left_s = request.limits.ends_at - asyncio.get_running_loop().time() - _SENDING_ON_S
+        sheet_s = _SHEET_S if wants_inline_errors(request) else math.inf
+        return max(min(self._hold_s, left_s, sheet_s), 0.0)

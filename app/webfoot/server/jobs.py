@@ -5,6 +5,8 @@ A job's result, `/jobs/{id}.parquet`, is answered where all results are: see `we
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from webfoot.engine import Engine
-    from webfoot.jobs import Job, Jobs
+    from webfoot.jobs import Job
+    from webfoot.jobs.running import Jobs
+    from webfoot.registry import Registry
     from webfoot.results import Question
-    from webfoot.server.visits import Visit
     from webfoot.settings import Settings
 
 _EXAMPLE = '{"udf": "contours", "parameters": {"interval": 25}}'
@@ -52,28 +55,31 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
             )
         body = await read_body(request.receive, MOST_BODY_BYTES)
         visit = visit_of(request.scope)
-        question = await run_in_threadpool(_read, engine, visit, body)
-        job = jobs.submit(question, once=None if once is None else _own(once, visit.principal))
+        read = partial(read_question, engine, visit.registry, visit.principal, body)
+        question = await run_in_threadpool(read)
+        own = None if once is None else _own(once, visit.principal)
+        job = await jobs.submit(question, once=own)
         return await _tell(job, request, HTTPStatus.ACCEPTED)
 
     @router.api_route("/jobs/{id}", methods=["GET", "HEAD"])
     async def show(id: str, request: Request) -> Response:  # noqa: A002  # the path's name for it
-        return await _tell(find(id, request), request, HTTPStatus.OK)
+        return await _tell(await find(id, request), request, HTTPStatus.OK)
 
     @router.delete("/jobs/{id}")
     async def cancel(id: str, request: Request) -> Response:  # noqa: A002  # likewise
-        job = find(id, request)
-        jobs.cancel(job)
+        job = await find(id, request)
+        await jobs.cancel(job)
         return await _tell(await jobs.wait(job, _STOPPING_S), request, HTTPStatus.OK)
 
-    def find(id: str, request: Request) -> Job:  # noqa: A002  # likewise
-        return jobs.get(id, visit_of(request.scope).principal)
+    async def find(id: str, request: Request) -> Job:  # noqa: A002  # likewise
+        return await jobs.get(id, visit_of(request.scope).principal)
 
     async def _tell(job: Job, request: Request, status: HTTPStatus) -> Response:
         where = f"{base_url_of(request.scope)}/jobs/{job.id}"
-        told = _describe(job, where, await jobs.done(job))
+        told = _describe(job, where)
         if settings.debug:
             told["log"] = jobs.log(job).splitlines()[-_LOG_LINES:]
+            told["problem"] = jobs.problem(job)
         headers = {"cache-control": "no-store"}
         if status == HTTPStatus.ACCEPTED:
             headers["location"] = where
@@ -84,7 +90,7 @@ def job_routes(jobs: Jobs, engine: Engine, settings: Settings) -> APIRouter:
     return router
 
 
-def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
+def _describe(job: Job, where: str) -> dict[str, Any]:
     result = job.result
     return {
         "id": job.id,
@@ -93,7 +99,8 @@ def _describe(job: Job, where: str, done: int) -> dict[str, Any]:
         "created": job.created,
         "started": job.started,
         "ended": job.ended,
-        "progress": {"done": done, "total": len(job.arguments)},
+        "elapsed": None if job.started is None else (job.ended or time.time()) - job.started,
+        "progress": {"done": job.done, "total": len(job.arguments)},
         "url": where,
         "result": None if result is None else f"{where}.parquet",
         "run": None if result is None else result.run,
@@ -109,10 +116,21 @@ def _own(once: str, asker: Principal) -> str:
     return f"client {Principal(asker.id, asker.tenant).text()} {once}"
 
 
-def _read(engine: Engine, visit: Visit, body: bytes) -> Question:
-    """What the body asks for."""
-    asked, asker = _read_object(body), visit.principal
-    udf = visit.registry.find(_typed(asked, "udf", str))
+def read_question(engine: Engine, registry: Registry, asker: Principal, body: bytes) -> Question:
+    """The calls that a body asks for.
+
+    Args:
+        engine: Makes them.
+        registry: The UDFs that there are for who asks.
+        asker: Who asks.
+        body: The body.
+
+    Raises:
+        InvalidParameters: If it asks for none.
+        UdfNotFound: If there is no such UDF.
+    """
+    asked = _read_object(body)
+    udf = registry.find(_typed(asked, "udf", str))
     if "inputs" not in asked:
         parameters = _typed(asked, "parameters", dict) if "parameters" in asked else {}
         return engine.call_with(udf, parameters, asker)

@@ -53,7 +53,6 @@ def page_routes(engine: Engine, settings: Settings) -> APIRouter:
     _add_udfs(router, engine, settings)
     _add_runs(router, engine, settings)
     _add_documents(router)
-    _add_health(router, engine)
     return router
 
 
@@ -110,7 +109,9 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         headers = {"cache-control": "no-store", "vary": "Accept"}
         if not wants_html(request):
             return JSONResponse(shown, headers=headers)
-        arguments: dict[str, Any] = json.loads(record.arguments)
+        # Of others, it is a few words.
+        is_call = record.kind == "call"
+        arguments: dict[str, Any] = json.loads(record.arguments) if is_call else {}
         page = _page(
             request,
             "run.html",
@@ -134,19 +135,6 @@ def _add_documents(router: APIRouter) -> None:
     def docs(request: Request) -> Response:
         document = describe(visit_of(request.scope).registry, base_url_of(request))
         return _page(request, "docs.html", document=document)
-
-
-def _add_health(router: APIRouter, engine: Engine) -> None:
-    @router.api_route("/healthz", methods=_READ)
-    def healthz() -> Response:
-        return JSONResponse({"status": "ok"})
-
-    @router.api_route("/readyz", methods=_READ)
-    def readyz() -> Response:
-        registry = engine.registry
-        return JSONResponse(
-            {"status": "ready", "udfs": len(registry), "problems": len(registry.problems)}
-        )
 
 
 def _catalog_page(request: Request, *, debug: bool) -> Response:

@@ -39,6 +39,7 @@ class Need(Enum):
     """To have been sent to where a result will be; likewise."""
     JOBS = "jobs"
     SHARE = "share"
+    ADMIN = "admin"
     """A right of that name; see `webfoot.access.roles`."""
 
 
@@ -82,9 +83,10 @@ _PATHS: tuple[tuple[re.Pattern[str], Mapping[str, Need]], ...] = tuple(
         (r"/jobs/[^/]+", {**_reading(Need.JOBS), "DELETE": Need.JOBS}),
         (r"/shares", {**_reading(Need.SHARE), "POST": Need.SHARE}),
         (r"/shares/[^/]+", {"DELETE": Need.SHARE}),
+        (r"/_system/[^/.]+\.[^/]+", _reading(Need.ADMIN)),
     )
 )
-_RIGHTS = {Need.JOBS: "jobs", Need.SHARE: "share"}
+_RIGHTS = {Need.JOBS: "jobs", Need.SHARE: "share", Need.ADMIN: "admin"}
 
 
 def wanted_by(scope: Scope) -> Wanted | None:

@@ -23,7 +23,14 @@ PROBLEM_TYPE = "application/problem+json"
 EXPOSED_HEADERS = (
     *("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Retry-After", "Server-Timing"),
     *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Failed", "X-Webfoot-Stale"),
-    *("X-Webfoot-Rows", "X-Webfoot-Status", "X-Webfoot-Code"),
+    *("X-Webfoot-Rows", "X-Webfoot-Bytes", "X-Webfoot-Status", "X-Webfoot-Code"),
+    *(
+        "X-Request-Id",
+        "X-Webfoot-Billed-Ms",
+        "X-Webfoot-Runs",
+        "X-Webfoot-Memory",
+        "X-Webfoot-Cost",
+    ),
 )
 Headers = list[tuple[bytes, bytes]]
 # For every origin: results carry no cookies, and DuckDB-Wasm and notebooks are on other origins.
@@ -41,6 +48,8 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
     " img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# A preview shows other people's data, likewise.
+PREVIEW_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
 # Python before 3.13 has the phrase of an older standard; a code must not depend on that.
 _PHRASES = {HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable"}
 # Basic, too: a browser then asks a person for the key, as the password.

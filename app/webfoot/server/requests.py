@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, quote_plus, unquote
 
 from webfoot.errors import InvalidParameters
 from webfoot.server.address import base_url_of
+from webfoot.server.exchanges import exchange_of
 from webfoot.server.limits import Limits, limits_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from webfoot.definition import Udf
+    from webfoot.server.exchanges import Exchange
 
 PATH = re.compile(r"/udfs/([^/.]+)\.([^/]+)")
 _JOB_PATH = re.compile(r"/jobs/([^/.]+)\.([^/]+)")
@@ -25,6 +27,13 @@ _JOB_PATH = re.compile(r"/jobs/([^/.]+)\.([^/]+)")
 _FOLDERS_PATH = re.compile(r"/udfs/([^/.]+)((?:/[^/=]+=[^/]*)+)/[^/.]+\.([^/]+)")
 MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
 _PATTERNS = {"GET": PATH, "HEAD": PATH, "POST": MAP_PATH}
+# As an OpenAPI document would name them.
+_ROUTES = {
+    PATH: "/udfs/{name}.{extension}",
+    _JOB_PATH: "/jobs/{id}.{extension}",
+    _FOLDERS_PATH: "/udfs/{name}/{folders}/{file}.{extension}",
+    MAP_PATH: "/udfs/{name}/map",
+}
 # Where the scope of a request has the token of its share link, which is no part of the query then.
 SHARE = "webfoot.share"
 _MOST_QUERY_BYTES = 64_000
@@ -54,6 +63,7 @@ class Request:
         partitions: The names that the path's folders give values to.
         job: The id of the job whose result is asked for, in place of a UDF.
         limits: What the platform allows the answer.
+        exchange: What is noted of it and its answer.
         share: The token of the share link that the request came by, if it was one.
     """
 
@@ -63,6 +73,7 @@ class Request:
     query: bytes
     headers: Mapping[str, str]
     base_url: str
+    exchange: Exchange
     partitions: tuple[str, ...] = ()
     job: str = ""
     limits: Limits = Limits()  # noqa: RUF009  # it is frozen, too
@@ -104,14 +115,18 @@ def read_request(scope: Scope) -> Request:
         base_url=base_url_of(scope),
         limits=limits_of(scope),
         share=scope.get(SHARE, ""),
+        exchange=(exchange := exchange_of(scope)),
     )
     if (match := _PATTERNS[scope["method"]].fullmatch(path_of(scope))) is not None:
         extension = match[2] if match.re.groups > 1 else ""
+        exchange.route = _ROUTES[match.re]
         return make(name=match[1], extension=extension, query=query)
     if (match := _JOB_PATH.fullmatch(path_of(scope))) is not None:
+        exchange.route = _ROUTES[match.re]
         return make(name="", extension=match[2], query=query, job=match[1])
     match = match_folders(scope)
     assert match is not None, "only called for paths that it handles"
+    exchange.route = _ROUTES[match.re]
     # The same request with its folders in the query, so that it is the same call.
     name, folders, extension = match.groups()
     pairs = [folder.partition("=")[::2] for folder in folders[1:].split("/")]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from webfoot.results import Failure, Known, Result
+    from webfoot.results import Draft, Failure, Known, Result
 
 
 class Blob(Protocol):
@@ -57,8 +57,19 @@ class Store(Protocol):
     def stage(self, run: str, extension: str) -> Path:
         """Where `run` may write a file that nobody sees before it is published."""
 
-    async def publish(self, result: Result, staged: Path) -> None:
+    async def put(self, draft: Draft, extension: str, staged: Path) -> None:
+        """Keep `staged`, the bytes of `draft`, for a result that another process will publish.
+
+        Raises:
+            StorageFull: If the disk is full.
+        """
+
+    async def publish(self, result: Result, staged: Path | None) -> None:
         """Make `staged` the bytes of `result`, and `result` all that is known under its key.
+
+        Args:
+            result: The result.
+            staged: Its bytes; None if they were `put`.
 
         Raises:
             StorageFull: If the disk is full; nothing is visible then.

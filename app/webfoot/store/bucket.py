@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from webfoot.errors import Error, ServerBusy, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from botocore.exceptions import ClientError
@@ -143,6 +143,14 @@ class Bucket:
         """Remove the object tagged `etag`, if it is still there."""
         await self._run(self._remove, name, etag)
 
+    async def drop(self, names: Sequence[str]) -> None:
+        """Remove objects, whatever they are, as far as they are there."""
+        await self._run(self._drop, names)
+
+    async def list(self, beginning: str) -> dict[str, float]:
+        """The names that begin so, and how long ago each was written, in seconds; see `Head`."""
+        return await self._run(self._list, beginning)
+
     async def upload(self, name: str, path: Path, sha256: str, media_type: str) -> str | None:
         """Write a file as an object, for all to see once it is whole.
 
@@ -234,6 +242,23 @@ class Bucket:
     def _remove(self, client: S3Client, name: str, etag: str) -> None:
         remove = partial(client.delete_object, **self._of(name), IfMatch=etag)
         _unless(_UNMET | _MISSING, client, remove)
+
+    def _drop(self, client: S3Client, names: Sequence[str]) -> None:
+        # One by one: to remove many at once takes a checksum that not every server knows.
+        for name in names:
+            client.delete_object(**self._of(name))
+
+    def _list(self, client: S3Client, beginning: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        whole = self._place.name(beginning)
+        for page in client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._place.bucket, Prefix=whole
+        ):
+            now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+            for item in page.get("Contents", ()):
+                name = beginning + item["Key"].removeprefix(whole)
+                found[name] = (now - item["LastModified"]).total_seconds()
+        return found
 
     def _upload(
         self, client: S3Client, name: str, path: Path, sha256: str, media_type: str

@@ -36,7 +36,7 @@ from webfoot.store.locks import make_own_folder, open_claims, remove_abandoned
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from webfoot.results import Entry
+    from webfoot.results import Draft, Entry
 
 # Bytes that are asked for again and again are answered from memory: this much of them, in pieces of
 # at most this size.
@@ -133,10 +133,16 @@ class LocalStore:
                 self._settle()
         return self._staging / f"{run}.{extension}"
 
-    async def publish(self, result: Result, staged: Path) -> None:
+    async def put(self, draft: Draft, extension: str, staged: Path) -> None:
+        """Rename the bytes into place."""
+        with _errors_of_the_store():
+            self._bytes += _replace(staged, self._path(draft.etag, extension))
+
+    async def publish(self, result: Result, staged: Path | None) -> None:
         """Rename the bytes into place, then the entry that names them."""
         with _errors_of_the_store():
-            self._bytes += _replace(staged, self._object_path(result))
+            if staged is not None:
+                self._bytes += _replace(staged, self._object_path(result))
             self._write(_PUBLISH, result)
         if self._bytes > min(self._max_bytes, self._recount_at):
             await self._evict(self._max_bytes, int(self._max_bytes * 0.9))
@@ -207,7 +213,10 @@ class LocalStore:
     # A text and `os.stat`, not a Path object: it is asked for several times in every request.
 
     def _object_path(self, result: Result) -> str:
-        return f"{self._root_text}/objects/{result.etag[:2]}/{result.etag}.{result.extension}"
+        return self._path(result.etag, result.extension)
+
+    def _path(self, etag: str, extension: str) -> str:
+        return f"{self._root_text}/objects/{etag[:2]}/{etag}.{extension}"
 
     def _write(self, statement: str, entry: Entry) -> None:
         text = to_json(entry)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
-    from webfoot.results import Entry
+    from webfoot.results import Draft, Entry
     from webfoot.store import Blob
     from webfoot.store.bucket import Bucket
 
@@ -141,20 +141,29 @@ class S3Store:
         """A path in this process' own temporary folder."""
         return self._folder / "staging" / f"{run}.{extension}"
 
-    async def publish(self, result: Result, staged: Path) -> None:
+    async def put(self, draft: Draft, extension: str, staged: Path) -> None:
+        """Upload the bytes; whoever publishes them fetches what it needs of them."""
+        await self._upload(draft, extension, staged)
+
+    async def publish(self, result: Result, staged: Path | None) -> None:
         """Upload the bytes, then the entry that names them; keep the file here."""
-        name = _object_name(result)
-        media_type = MEDIA_TYPES.get(result.extension, "application/octet-stream")
-        tag = await self._bucket.upload(name, staged, result.etag, media_type)
-        head = Head(tag, result.size, 0.0) if tag else await self._bucket.head(name)
-        if head is None or head.age_s > _RENEW_FROM_S:
-            head = Head(await self._bucket.renew(name, staged, media_type), result.size, 0.0)
-        _remember(self._seen, name, _Seen(head, time.monotonic()))
+        if staged is not None:
+            await self._upload(result, result.extension, staged)
         data = _write(Known(result))
         tag = await self._bucket.write(_entry_name(result.key), data)
         _remember(self._known, result.key, (Body(tag, data), Known(result)))
-        with _disk_errors():
-            self._files.add(_file_name(result), staged)
+        if staged is not None:
+            with _disk_errors():
+                self._files.add(_file_name(result), staged)
+
+    async def _upload(self, file: Draft | Result, extension: str, staged: Path) -> None:
+        name = _name_of_bytes(file.etag, extension)
+        media_type = MEDIA_TYPES.get(extension, "application/octet-stream")
+        tag = await self._bucket.upload(name, staged, file.etag, media_type)
+        head = Head(tag, file.size, 0.0) if tag else await self._bucket.head(name)
+        if head is None or head.age_s > _RENEW_FROM_S:
+            head = Head(await self._bucket.renew(name, staged, media_type), file.size, 0.0)
+        _remember(self._seen, name, _Seen(head, time.monotonic()))
 
     async def remember(self, failure: Failure) -> None:
         """Add a failure to the entry, whatever it is by now; if the bucket is away, it is lost."""
@@ -328,7 +337,11 @@ def _entry_name(key: str) -> str:
 
 
 def _object_name(result: Result) -> str:
-    return f"objects/{result.etag[:2]}/{result.etag}.{result.extension}"
+    return _name_of_bytes(result.etag, result.extension)
+
+
+def _name_of_bytes(etag: str, extension: str) -> str:
+    return f"objects/{etag[:2]}/{etag}.{extension}"
 
 
 def _use_name(result: Result) -> str:

@@ -1,0 +1,431 @@
+"""Jobs beside an engine whose runs end when a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.s3_server import KEYS, moto_server
+
+from webfoot.access.principal import EVERYBODY
+from webfoot.errors import Conflict, JobNotFound, ServerBusy, UdfTimeout
+from webfoot.jobs import new_job
+from webfoot.jobs.bucket import BucketRecords
+from webfoot.jobs.folder import FolderRecords
+from webfoot.jobs.running import Jobs
+from webfoot.results import Call
+from webfoot.settings import Settings
+from webfoot.store.bucket import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from tests.places import Place
+    from tests.s3_server import S3Server
+
+    from webfoot.jobs import Job
+    from webfoot.jobs.records import JobRecords
+
+    Open = Callable[[], JobRecords]
+    Play = Callable[[Callable[[Jobs], Awaitable[None]]], None]
+
+
+def jobs_of(place: Place, records: JobRecords, **given: float) -> Jobs:
+    # Tests do not wait for what a server looks for each second.
+    records.look_s = 0.02
+    return Jobs(records, place.engine, Settings(workers=2, **given))  # type: ignore[arg-type]  # floats
+
+
+async def until(jobs: Jobs, job: Job, *states: str) -> Job:
+    patient_until = time.monotonic() + 20
+    while (found := await jobs.get(job.id, EVERYBODY)).state not in states:
+        assert time.monotonic() < patient_until, "it never came"
+        await asyncio.sleep(0.005)
+    return found
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def open_records(
+    request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Open]:
+    """Opens the records of one store, as several servers may."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    with ExitStack() as opened:
+        if request.param == "folder":
+            yield lambda: FolderRecords(tmp_path / "jobs")
+            return
+        place = s3.make_place()
+
+        def open_bucket() -> BucketRecords:
+            bucket = Bucket(place, s3.access)
+            opened.callback(bucket.close)
+            return BucketRecords(bucket)
+
+        yield open_bucket
+
+
+@pytest.fixture
+def play(place: Place, open_records: Open) -> Play:
+    """Runs a test's coroutine with jobs that are closed afterwards."""
+
+    def run(scene: Callable[[Jobs], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            jobs = jobs_of(place, open_records(), timeout=5, job_timeout=50)
+            try:
+                await scene(jobs)
+            finally:
+                await jobs.close()
+
+        asyncio.run(whole())
+
+    return run
+
+
+def test_a_job_and_requests_for_the_same_call_are_one_run(place: Place, play: Play) -> None:
+    async def scene(jobs: Jobs) -> None:
+        job = await jobs.submit(place.call())
+        answer, _ = await asyncio.gather(place.ask(), until(jobs, job, "done"))
+        done = await until(jobs, job, "done")
+        assert done.result == answer.result
+        assert done.done == 1
+
+    play(scene)
+    assert place.runner.runs == 1
+
+
+def test_a_job_that_waits_for_a_busy_server_goes_on(place: Place, play: Play) -> None:
+    tried = 0
+
+    async def scene(jobs: Jobs) -> None:
+        answer = place.engine.result
+
+        async def busy(*given: object, **named: object) -> object:
+            nonlocal tried
+            tried += 1
+            if tried < 3:
+                raise ServerBusy("full", retry_after_s=0)
+            return await answer(*given, **named)  # type: ignore[arg-type]  # as it was called
+
+        place.engine.result = busy  # type: ignore[method-assign, assignment]  # a server that is full
+        await until(jobs, await jobs.submit(place.call()), "done")
+
+    play(scene)
+    assert tried == 3
+
+
+@pytest.mark.parametrize(("limit_s", "ends_as"), [(5.0, "done"), (50.0, "failed")])
+def test_a_job_that_joined_a_shorter_run_has_its_own_time(
+    place: Place, play: Play, limit_s: float, ends_as: str
+) -> None:
+    tried: list[object] = []
+
+    async def scene(jobs: Jobs) -> None:
+        answer = place.engine.result
+
+        async def slow(*given: object, rerun: bool, **named: object) -> object:
+            tried.append(rerun)
+            if not rerun:
+                raise UdfTimeout("too long", timeout_s=limit_s)
+            return await answer(*given, rerun=rerun, **named)  # type: ignore[arg-type]  # likewise
+
+        place.engine.result = slow  # type: ignore[method-assign, assignment]  # one that took too long
+        await until(jobs, await jobs.submit(place.call()), ends_as)
+
+    play(scene)
+    assert tried == ([False, True] if ends_as == "done" else [False])
+
+
+def test_a_job_of_a_request_has_a_request_s_time_and_one_that_was_asked_for_its_own(
+    place: Place, play: Play
+) -> None:
+    async def scene(jobs: Jobs) -> None:
+        assert (await jobs.attended(place.call())).timeout_s == 5
+        assert (await jobs.submit(place.call())).timeout_s == 50
+
+    play(scene)
+
+
+def test_a_request_s_job_ends_when_nobody_comes_back(place: Place, play: Play) -> None:
+    place.runner.go.clear()
+
+    async def scene(jobs: Jobs) -> None:
+        left = await jobs.attended(place.call(), back_s=2)
+        kept = await jobs.attended(place.call(n=2), back_s=2)
+        own = await jobs.submit(place.call(n=3))
+
+        async def hold() -> None:
+            for _ in range(10):
+                assert not (await jobs.wait(kept, 0.5)).over
+
+        await asyncio.gather(hold(), until(jobs, left, "cancelled"))
+        await until(jobs, kept, "cancelled")
+        assert (await jobs.get(own.id, EVERYBODY)).state == "running"
+        place.runner.go.set()
+        await until(jobs, own, "done")
+
+    play(scene)
+
+
+def test_requests_for_one_call_are_one_job_until_it_has_ended(place: Place, play: Play) -> None:
+    async def scene(jobs: Jobs) -> None:
+        place.runner.go.clear()
+        first = await jobs.attended(place.call())
+        assert (await jobs.attended(place.call())).id == first.id
+        place.runner.go.set()
+        await until(jobs, first, "done")
+        assert (await jobs.attended(place.call())).id != first.id
+        assert await jobs.get(first.id, EVERYBODY) is not None
+
+    play(scene)
+
+
+def test_a_key_is_for_one_job(place: Place, play: Play) -> None:
+    async def scene(jobs: Jobs) -> None:
+        first = await jobs.submit(place.call(), once="key")
+        assert (await jobs.submit(place.call(), once="key")).id == first.id
+        with pytest.raises(Conflict, match=first.id):
+            await jobs.submit(place.call(n=2), once="key")
+        await until(jobs, first, "done")
+        assert (await jobs.submit(place.call(), once="key")).state == "done"
+
+    play(scene)
+
+
+def test_no_more_jobs_than_can_run_ask_at_once(place: Place, play: Play) -> None:
+    async def scene(jobs: Jobs) -> None:
+        place.runner.go.clear()
+        made = [await jobs.submit(place.call(n=n)) for n in range(20)]
+        await until(jobs, made[0], "running")
+        await asyncio.sleep(0.05)
+        states = [(await jobs.get(job.id, EVERYBODY)).state for job in made]
+        assert states.count("running") == 4
+        assert states.count("queued") == 16
+        await jobs.cancel(made[-1])
+        place.runner.go.set()
+        for job in made[:-1]:
+            await until(jobs, job, "done")
+        await until(jobs, made[-1], "cancelled")
+
+    play(scene)
+    assert place.runner.runs == 19
+
+
+def test_jobs_of_a_server_that_stopped_go_on_in_the_next_and_those_of_the_living_stay(
+    place: Place, make_place: Callable[[], Place], open_records: Open
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        first, living = (jobs_of(place, open_records()) for _ in range(2))
+        left, kept = await first.submit(place.call()), await living.submit(place.call(n=2))
+        await until(first, left, "running")
+        await first.close()
+        other = make_place()
+        second = jobs_of(other, open_records())
+        await second.resume()
+        await until(second, left, "done")
+        assert (await second.get(kept.id, EVERYBODY)).state == "running"
+        assert other.runner.runs == 1
+        place.runner.go.set()
+        await until(living, kept, "done")
+        await living.close()
+        await second.close()
+
+    asyncio.run(scene())
+
+
+def test_a_job_is_taken_over_once_and_only_from_a_server_that_stopped(open_records: Open) -> None:
+    async def scene() -> None:
+        one, two, three = (open_records() for _ in range(3))
+        jobs = [new_job(Call("hourly", "version", "{}"), 60) for _ in range(3)]
+        for job in jobs:
+            await one.add(job, None)
+        assert not await two.take_over(jobs[0])
+        assert {job.id for job in await two.unfinished()} == {job.id for job in jobs}
+        await one.keep(replace(jobs[1], state="done", ended=1.0))
+        await one.close()
+        assert await two.take_over(jobs[0])
+        for job in jobs[:2]:
+            assert not await two.take_over(job)
+            assert not await three.take_over(job)
+        assert {job.id for job in await three.unfinished()} == {jobs[0].id, jobs[2].id}
+        assert await three.take_over(jobs[2])
+        for records in (two, three):
+            await records.close()
+
+    asyncio.run(scene())
+
+
+def test_a_server_leaves_jobs_of_udfs_that_it_has_not_to_others(
+    place: Place, open_records: Open
+) -> None:
+    """Folders may share a store."""
+
+    async def scene() -> None:
+        another = open_records()
+        job = await another.add(new_job(Call("elsewhere", "version", "{}"), 60), None)
+        await another.close()
+        jobs = jobs_of(place, open_records())
+        await jobs.resume()
+        assert (await jobs.wait(job, 0.2)).state == "queued"
+        third = open_records()
+        assert await third.take_over(job)
+        await jobs.close()
+        await third.close()
+
+    asyncio.run(scene())
+
+
+def test_one_job_of_a_server_that_stopped_is_taken_up_by_one_that_is_asked_to(
+    place: Place, make_place: Callable[[], Place], open_records: Open
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        first, living = (jobs_of(place, open_records()) for _ in range(2))
+        left, other = [await first.submit(place.call(n=n)) for n in (1, 2)]
+        ended = await first.submit(Call("gone", "version", "{}"))
+        kept = await living.submit(place.call(n=3))
+        await until(first, ended, "failed")
+        await until(first, other, "running")
+        await first.close()
+        here, there = make_place(), make_place()
+        second, third = jobs_of(here, open_records()), jobs_of(there, open_records())
+        await asyncio.gather(*(jobs.take_up(left.id) for jobs in (second, third)))
+        for job in (ended, kept):
+            await second.take_up(job.id)
+        await until(third, left, "done")
+        await second.take_up(left.id)
+        assert here.runner.runs + there.runner.runs == 1
+        await until(second, kept, "running")
+        await until(second, other, "running")
+        await until(second, ended, "failed")
+        place.runner.go.set()
+        await until(living, kept, "done")
+        for jobs in (living, second, third):
+            await jobs.close()
+
+    asyncio.run(scene())
+
+
+def test_servers_cancel_and_wait_for_each_other_s_jobs(place: Place, open_records: Open) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        one, other = (jobs_of(place, open_records()) for _ in range(2))
+        first, second = [await one.submit(place.call(n=n)) for n in (1, 2)]
+        await until(one, second, "running")
+        await other.cancel(second)
+        assert (await other.wait(second, 20)).state == "cancelled"
+        waiting = asyncio.ensure_future(other.wait(first, 20))
+        place.runner.go.set()
+        assert (await waiting).state == "done"
+        await one.close()
+        await other.close()
+
+    asyncio.run(scene())
+
+
+def test_a_request_s_job_goes_on_while_somebody_waits_at_another_server(
+    place: Place, open_records: Open
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        one, other = (jobs_of(place, open_records()) for _ in range(2))
+        job = await one.attended(place.call(), back_s=3)
+        waited = await other.wait(job, 6)
+        assert waited.state == "running"
+        # Nobody waits any more.
+        assert (await until(one, job, "cancelled")).back_s == 3
+        await one.close()
+        await other.close()
+
+    asyncio.run(scene())
+
+
+def test_a_job_that_is_sent_elsewhere_runs_there_and_not_here(
+    place: Place, make_place: Callable[[], Place], open_records: Open
+) -> None:
+    async def scene() -> None:
+        sent: asyncio.Queue[str] = asyncio.Queue()
+
+        async def send(job: Job) -> None:
+            sent.put_nowait(job.id)
+
+        here = Jobs(open_records(), place.engine, Settings(workers=2), send)
+        there = jobs_of(make_place(), open_records())
+        job = await here.submit(place.call())
+        assert (await here.submit(place.call(), once="a key")).id != job.id
+        assert (await here.get(job.id, EVERYBODY)).state == "queued"
+        ended = await there.run(await there.get(await sent.get(), EVERYBODY), 20)
+        assert (ended.id, ended.state) == (job.id, "done")
+        assert await here.get(job.id, EVERYBODY) == ended
+        # Delivered twice.
+        assert await there.run(ended, 20) == ended
+        assert place.runner.runs == 0
+        await here.close()
+        await there.close()
+
+    asyncio.run(scene())
+
+
+def test_a_run_under_way_here_makes_way_for_the_job_elsewhere(
+    place: Place, open_records: Open
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+
+        async def send(_: Job) -> None:
+            assert place.runner.cancelled == 1
+
+        here = Jobs(open_records(), place.engine, Settings(workers=2), send)
+        asked = asyncio.ensure_future(place.ask())
+        await asyncio.sleep(0.1)
+        assert place.runner.runs == 1
+        asked.cancel()
+        await here.attended(place.call())
+        assert place.runner.cancelled == 1
+        await here.close()
+
+    asyncio.run(scene())
+
+
+def test_a_job_that_runs_out_of_the_platform_s_time_fails(place: Place, play: Play) -> None:
+    place.runner.go.clear()
+
+    async def scene(jobs: Jobs) -> None:
+        job = await jobs.run(await jobs.admit(place.call()), 0.1)
+        assert job.state == "failed"
+        assert (job.problem or {})["code"] == "deadline-reached"
+
+    play(scene)
+    assert place.runner.cancelled == 1
+
+
+def test_a_job_of_a_udf_that_is_gone_fails(play: Play) -> None:
+    async def scene(jobs: Jobs) -> None:
+        job = await jobs.submit(Call("gone", "version", "{}"))
+        failed = await until(jobs, job, "failed")
+        assert failed.problem is not None
+        assert failed.problem["code"] == "udf-not-found"
+        assert jobs.log(failed) == ""
+
+    play(scene)
+
+
+@pytest.mark.parametrize("id", ["0123456789abcdef", "", "../store", "a/b"])
+def test_an_id_that_stands_for_nothing_is_not_found(play: Play, id: str) -> None:  # noqa: A002  # it is one
+    async def scene(jobs: Jobs) -> None:
+        with pytest.raises(JobNotFound):
+            await jobs.get(id, EVERYBODY)
+
+    play(scene)
