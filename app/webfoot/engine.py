@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
     from webfoot.results import Draft, Known, Question, Usage
-    from webfoot.runners import Runner
+    from webfoot.runners import Load, Runner
     from webfoot.runners.jobs import Job
     from webfoot.runs import Kind, Runs
     from webfoot.settings import Settings
@@ -169,6 +169,7 @@ class Engine:
         self._running: dict[str, str] = {}
         # How many calls of the fan-outs under way have ended.
         self._progress: dict[str, int] = {}
+        self._listeners: list[Callable[[Run, Lineage], None]] = []
         # When runs landed whose askers had all gone: the next to ask takes the result.
         self._unclaimed: dict[str, float] = {}
 
@@ -176,6 +177,14 @@ class Engine:
         """Answer from now on with these UDFs; runs under way go on with theirs."""
         self.registry = registry
         await self._runner.use(registry)
+
+    def listen(self, listener: Callable[[Run, Lineage], None]) -> None:
+        """Have a function told of every run that has ended, and where it came from."""
+        self._listeners.append(listener)
+
+    def load(self) -> Load:
+        """How busy its runner is."""
+        return self._runner.load()
 
     async def close(self) -> None:
         """Cancel what runs."""
@@ -695,6 +704,8 @@ class Engine:
             run = run.took(usage)
         self.runs.record(run)
         lineage.tally.add(run)
+        for listener in self._listeners:
+            listener(run, lineage)
 
 
 class _RunCalls:

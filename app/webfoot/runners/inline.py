@@ -19,7 +19,7 @@ from webfoot.errors import Error, RunCancelled, UdfTimeout
 from webfoot.interruption import Queries
 from webfoot.quantities import write_seconds
 from webfoot.results import Usage
-from webfoot.runners import SPARE_CALLS
+from webfoot.runners import SPARE_CALLS, Load
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
 
@@ -112,6 +112,11 @@ class InlineRunner:
                 self._opened.enter_context(sessions.everywhere_in(self._temp))
                 self._database = self._opened.enter_context(CallDatabase(self._temp))
             return self._database
+
+    def load(self) -> Load:
+        """How busy its threads are."""
+        slots = (self._slots, self._waiting_slots)
+        return Load(sum(each.held for each in slots), sum(each.waiting for each in slots))
 
     async def use(self, registry: Registry) -> None:
         """Note what runs may call; there is nothing to make ready: a job brings its function."""

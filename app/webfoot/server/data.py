@@ -18,7 +18,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from webfoot.errors import (
     Error,
@@ -132,8 +132,7 @@ class _Asked:
     private: bool
 
 
-@dataclass(frozen=True)
-class _Obtained:
+class _Obtained(NamedTuple):
     """A result, what it took, and whether it stands in for a newer one."""
 
     result: Result
@@ -381,6 +380,7 @@ class DataEndpoint:
 
     async def _wait_for(self, job: Job, request: Request, receive: Receive) -> _Obtained | Reply:
         """What comes of a job; or where to go on waiting for it."""
+        request.exchange.cache = "hit" if job.over else "joined"
         job = await unless_gone(receive, self._holding.wait(job, request))
         if not job.over:
             return self._holding.send_on(job, request)
