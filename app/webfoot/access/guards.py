@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
+import hashlib
 import math
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import anyio.to_thread
 
 from webfoot.access.credentials import read_credential, shown_in
-from webfoot.access.keys import PREFIX, id_of, unknown_key
+from webfoot.access.keys import PREFIX, id_of, out_of_reach, unknown_key
 from webfoot.access.principal import ANONYMOUS, Principal
 from webfoot.access.roles import BUILT_IN, Rights
 from webfoot.access.shares import read_share, token_in
 from webfoot.access.throttling import Limits
-from webfoot.errors import ServerBusy, Unauthorized
+from webfoot.errors import Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,17 +28,12 @@ if TYPE_CHECKING:
     from webfoot.access.shares import Share
     from webfoot.access.tokens import Tokens
 
-_Shown = TypeVar("_Shown", bytes, str)
 # What was found out of who shows what is good for so long without another look.
 _FRESH_S = 0.5
 _REMEMBERED = 10_000
 # A token is checked on a thread, and may wait for its issuer there: not on all threads.
 _TOKENS_AT_ONCE = 4
-_USUAL = "127.0.0.1"
 _LOCAL = re.compile(r"127(\.\d+){3}|::1|/.*")
-
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +117,8 @@ class DoorGuard:
         self._welcomes_all = welcomes_all
         self._asks = tokens is not None
         self._looked = -math.inf
-        # By what was shown, in a header or as a link: who it was, and until when that is sure.
+        # By a hash of what was shown: who it was, and until when that is sure.
         self._known: dict[bytes, tuple[Asker, float]] = {}
-        self._known_links: dict[str, tuple[Asker, float]] = {}
         self._checking = anyio.CapacityLimiter(_TOKENS_AT_ONCE)
 
     def asks(self) -> bool:
@@ -136,50 +130,36 @@ class DoorGuard:
 
     def recall(self, scope: Mapping[str, Any]) -> Asker | None:
         """Who makes a request, if that was found out a moment ago; see `Guard`."""
-        if not self._asks and not self.asks():
+        if not self.asks():
             return ANYBODY if self._welcomes(scope) else None
-        query = scope["query_string"]
-        if query and (token := token_in(query)):
-            known = self._known_links.get(token)
-        else:
-            known = self._known.get(shown_in(scope))
+        known = self._known.get(_digest(scope))
         return known[0] if known is not None and time.monotonic() < known[1] else None
 
     async def identify(self, scope: Mapping[str, Any]) -> Asker:
         """Who makes a request; see `Guard`."""
         if not self.asks():
             return self._welcome(scope)
+        token = token_in(scope["query_string"])
         try:
-            return await self._look_up(scope)
+            asker, until = self._read_share(token) if token else await self._read(shown_in(scope))
         except OSError as error:
-            _log.error("the keys cannot be read: %s", error)
-            raise ServerBusy(
-                "this server cannot reach its keys right now; its log says why"
-            ) from error
-
-    async def _look_up(self, scope: Mapping[str, Any]) -> Asker:
-        if token := token_in(scope["query_string"]):
-            return self._remember(self._known_links, token, *self._read_share(token))
-        header = shown_in(scope)
-        return self._remember(self._known, header, *await self._read(header))
-
-    def _remember(
-        self, known: dict[_Shown, tuple[Asker, float]], shown: _Shown, asker: Asker, until: float
-    ) -> Asker:
-        """Note who shows what, for a moment."""
-        if len(known) >= _REMEMBERED:
-            known.clear()
-        before, _ = known.get(shown, (asker, 0.0))
-        # The same record, if nothing has changed: what was found out for it still holds.
-        asker = before if vars(before) == vars(asker) else asker
-        known[shown] = asker, time.monotonic() + min(until - time.time(), _FRESH_S)
+            raise out_of_reach(error) from error
         self._saw(asker.principal.id)
+        return self._remember(_digest(scope), asker, until)
+
+    def _remember(self, digest: bytes, asker: Asker, until: float) -> Asker:
+        """Note who shows what, for a moment; the record of before, if they are who they were."""
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        before, _ = self._known.get(digest, (asker, 0.0))
+        asker = before if vars(before) == vars(asker) else asker
+        self._known[digest] = asker, time.monotonic() + min(until - time.time(), _FRESH_S)
         return asker
 
     def _welcomes(self, scope: Mapping[str, Any]) -> bool:
         # Where the server listens, which no request can pretend.
         host = (scope.get("server") or ("", None))[0]
-        return self._welcomes_all or host == _USUAL or _LOCAL.fullmatch(host) is not None
+        return self._welcomes_all or _LOCAL.fullmatch(host) is not None
 
     def _welcome(self, scope: Mapping[str, Any]) -> Asker:
         if self._welcomes(scope):
@@ -225,3 +205,10 @@ class DoorGuard:
     def _find(self, id: str) -> Key | None:  # noqa: A002  # it is one
         found = (keys.find(id) for keys in self._keys)
         return next((key for key in found if key is not None), None)
+
+
+def _digest(scope: Mapping[str, Any]) -> bytes:
+    """What stands for what a request shows: no key is kept, and no look-up takes longer by one."""
+    token = token_in(scope["query_string"])
+    kind, shown = (b"share\0", token.encode()) if token else (b"header\0", shown_in(scope))
+    return hashlib.sha256(kind + shown).digest()

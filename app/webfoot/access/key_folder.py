@@ -61,7 +61,7 @@ class KeyFolder:
         self._folder = folder
         self._file: SqliteFile | None = None
         # Requests are decided on one thread, and links given out on others.
-        self._using = threading.RLock()
+        self._using = threading.Lock()
         self._secret: bytes | None = None
 
     def exist(self) -> bool:

@@ -39,14 +39,16 @@ class BoundedProtocol(HttpToolsProtocol):
         """Take what has come of a request."""
         super().data_received(data)
         # uvicorn's record of a request has no method before its head is whole.
-        if self.scope is not None and "method" in self.scope:
-            if self._timer is not None:
-                self._stop_waiting()
-            return
-        self._wait()
-        self._head_bytes += len(data)
-        if self._head_bytes > _MOST_HEAD_BYTES:
-            self.send_400_response("")
+        if self.scope is None or "method" not in self.scope:
+            self._wait()
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES:
+                self.send_400_response("")
+        elif self.cycle is not None and self.cycle.response_complete:
+            # The rest of what was refused, or empty lines: uvicorn takes those for ever.
+            self._wait()
+        elif self._timer is not None:
+            self._stop_waiting()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or no longer read as one, and close the connection."""

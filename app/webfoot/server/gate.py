@@ -19,7 +19,7 @@ from webfoot.server.bounds import refuse_oversized
 from webfoot.server.exchanges import exchange_of
 from webfoot.server.permissions import FOR_RESULTS, Need, check_rights, wanted_by
 from webfoot.server.problems import VARY_BY_ASKER, Headers, Reply
-from webfoot.server.requests import SHARE, path_of, read_request
+from webfoot.server.requests import SHARE, read_request
 from webfoot.server.telling import tell_nothing, tell_reader, tell_visitor, without_body
 from webfoot.server.transfer import send_reply
 from webfoot.server.visits import VISIT, Visit
@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from webfoot.server.permissions import Wanted
     from webfoot.settings import Settings
 
-# Beyond these, what was found out of askers and of paths is found out anew.
+# Beyond these, what was found out of askers is found out anew.
 _MOST_ASKERS = 10_000
-_MOST_PATHS = 1_000
 _SAFE = ("GET", "HEAD")
 # What a browser says of a request that another site's page makes it send, with whatever key it has.
 _FOREIGN = (b"cross-site", b"same-site")
@@ -75,18 +74,14 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
-        asker = self._access.guard.recall(scope)
-        visit = None if asker is None else self._visit_of(asker)
-        # What was asked before is known to be allowed: thousands of requests come in a second.
-        passed = visit and visit.passed.get((scope["method"], path_of(scope)))
-        wanted = passed or wanted_by(scope)
+        wanted = wanted_by(scope)
         if wanted is not None and wanted.need is Need.NOTHING:
             await self._others(scope, receive, send)
             return
         counted: list[str] = []
         self._inside += 1
         try:
-            decided = await self._decide(scope, wanted, visit, counted)
+            decided = await self._decide(scope, wanted, counted)
             if isinstance(decided, Reply):
                 await send_reply(decided, send)
                 return
@@ -101,14 +96,13 @@ class Gate:
                 self._access.throttle.leave(name)
 
     async def _decide(
-        self, scope: Scope, wanted: Wanted | None, visit: Visit | None, counted: list[str]
+        self, scope: Scope, wanted: Wanted | None, counted: list[str]
     ) -> Scope | Reply:
         """The request with all that was decided of it; or what to answer at once.
 
         Args:
             scope: The request.
             wanted: What it is for.
-            visit: What there is for who makes it, if that is known already.
             counted: Gets the names that it is counted under, until it has been answered.
         """
         reply = refuse_oversized(scope)
@@ -120,20 +114,15 @@ class Gate:
                     f"{self._settings.requests} requests are being answered, which is all that"
                     " this server takes at once; try again in a moment"
                 )
-            if visit is None:
-                visit = self._visit_of(await self._access.guard.identify(scope))
-            asker = visit.asker
+            guard = self._access.guard
+            asker = guard.recall(scope) or await guard.identify(scope)
+            visit = self._visit_of(asker)
             # In place: what notes requests outside of here reads it there.
             scope[PRINCIPAL], scope[VISIT] = asker.principal, visit
             if wanted is None:
                 return _for_method(tell_nothing(scope), scope)
-            asked = scope["method"], path_of(scope)
-            if asked not in visit.passed:
-                _refuse_foreign(scope)
-                check_rights(asker, wanted)
-                # Of others, method and path are not all that matters.
-                if asked[0] in _SAFE and wanted.plain and len(visit.passed) < _MOST_PATHS:
-                    visit.passed[asked] = wanted
+            _refuse_foreign(scope)
+            check_rights(asker, wanted)
             # HEAD never fails, and makes nothing.
             if visit.limited and scope["method"] != "HEAD":
                 await self._count(asker, wanted, counted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from webfoot.access.guards import Asker
     from webfoot.access.principal import Principal
     from webfoot.registry import Registry
-    from webfoot.server.permissions import Wanted
 
 VISIT = "webfoot.visit"
 
@@ -26,14 +25,12 @@ class Visit:
         registry: The UDFs, and the problems with files, that there are for them.
         limited: Whether their requests are counted, as there is a limit to them.
         private: Whether no cache may hand what they are answered to others.
-        passed: Methods and paths that they were found to have a right to, and what these are for.
     """
 
     asker: Asker
     registry: Registry
     limited: bool
     private: bool
-    passed: dict[tuple[str, str], Wanted] = field(default_factory=dict)
 
     @property
     def principal(self) -> Principal:
