@@ -18,7 +18,7 @@ from webfoot.server.address import base_url_of
 from webfoot.server.bounds import refuse_oversized
 from webfoot.server.exchanges import exchange_of
 from webfoot.server.permissions import FOR_RESULTS, Need, check_rights, wanted_by
-from webfoot.server.problems import VARY_BY_ASKER, Headers, Reply
+from webfoot.server.problems import VARY_BY_ASKER, Reply
 from webfoot.server.requests import SHARE, read_request
 from webfoot.server.telling import tell_nothing, tell_reader, tell_visitor, without_body
 from webfoot.server.transfer import send_reply
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from webfoot.engine import Engine
     from webfoot.registry import Registry
     from webfoot.server.permissions import Wanted
+    from webfoot.server.problems import Headers
     from webfoot.settings import Settings
 
 # Beyond these, what was found out of askers is found out anew.
@@ -214,7 +215,7 @@ def _refuse_foreign(scope: Scope) -> None:
 
 
 def _privately(send: Send) -> Send:
-    """Sends what is for one asker, and what no cache may hand to another.
+    """Sends what is for one asker: no cache may hand it to another, nor any link tell of it.
 
     Results say so themselves, faster.
     """
@@ -228,14 +229,14 @@ def _privately(send: Send) -> Send:
 
 
 def _private_headers(headers: Headers) -> Headers:
-    kept = b"no-store"
-    told: Headers = []
-    for header in headers:
-        if header[0] == b"cache-control":
-            kept = header[1].replace(b"public", b"private")
-        else:
-            told.append(header)
-    return [*told, (b"cache-control", kept), VARY_BY_ASKER]
+    told = [
+        (name, value.replace(b"public", b"private") if name == b"cache-control" else value)
+        for name, value in headers
+        if name != b"referrer-policy"
+    ]
+    if not any(name == b"cache-control" for name, _ in told):
+        told.append((b"cache-control", b"no-store"))
+    return [*told, VARY_BY_ASKER, (b"referrer-policy", b"no-referrer")]
 
 
 def _for_method(reply: Reply, scope: Scope) -> Reply:

@@ -88,7 +88,11 @@ def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
             form=read_form(udf, given),
             query=f"?{urlencode(given)}" if given else "",
             snippets=snippets(udf, base_url_of(request), given),
-            downloads=[extension for extension in MEDIA_TYPES if extension != "html"],
+            downloads=[
+                extension
+                for extension in MEDIA_TYPES
+                if extension != "html" and visit.asker.rights.reads(udf.name, extension)
+            ],
             # Where nobody is asked for a key, the plain address is as good.
             may_share=visit.private and visit.asker.rights.has("share"),
         )

@@ -1,60 +1,67 @@
 // A link to the table that the form asks for, for those who have no key.
 
-const get = (id) => document.getElementById(id);
+import { query, unreadable } from "./form.js";
 
-/**
- * Wire the form that makes links, if whoever looks at the page may make some.
- *
- * @param {() => URLSearchParams} query What the call's form asks for.
- */
-export function wireShare(query) {
+const get = (id) => document.getElementById(id);
+const DAY = new Intl.DateTimeFormat("en", { dateStyle: "long" });
+
+/** Show and wire the form that makes links, if whoever looks at the page may make some. */
+export function wireShare() {
   const form = get("share");
   if (!form) return;
+  form.closest("section").hidden = false;
+  const button = form.querySelector("button");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const asked = query();
-    const free = get("share-free").checked;
-    const format = get("share-format").value;
-    const wanted = {
-      udf: form.dataset.udf,
-      parameters: free ? {} : parametersOf(asked),
-      free: free ? ["*"] : [],
-      formats: [format],
-      expires: get("share-expires").value,
-    };
-    const made = await make(form.action, wanted);
-    show(made.urls && made.urls[format] + (free && asked.size ? `&${asked}` : ""), made);
+    button.disabled = true;
+    const { url, said, wrong } = await makeLink(form);
+    button.disabled = false;
+    get("share-made").hidden = !url;
+    get("share-url").textContent = url ?? "";
+    get("share-said").textContent = said ?? "";
+    get("share-wrong").textContent = wrong ?? "";
+    get("share-wrong").hidden = !wrong;
   });
 }
 
-/** The parameters as the server takes them: a text, or a list where a name is there repeatedly. */
-function parametersOf(asked) {
-  const names = [...new Set(asked.keys())];
-  return Object.fromEntries(
-    names.map((name) => {
-      const texts = asked.getAll(name);
-      return [name, texts.length > 1 ? texts : texts[0]];
-    }),
-  );
-}
-
-async function make(address, wanted) {
+/** The address of a new link, and what is to be said of it; or what is wrong. */
+async function makeLink(form) {
+  const [half] = unreadable();
+  if (half) return { wrong: `${half.parameter}: ${half.message}` };
+  const asked = query();
+  const free = get("share-free").checked;
+  const format = get("share-format").value;
+  const wanted = {
+    udf: form.dataset.udf,
+    parameters: free ? {} : parametersOf(asked),
+    free: free ? ["*"] : [],
+    formats: [format],
+    expires: get("share-expires").value,
+  };
   try {
-    const answer = await fetch(address, {
+    const answer = await fetch(form.action, {
       method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json" },
+      headers: { "Content-Type": "application/json" },
       body: JSON.stringify(wanted),
     });
-    return await answer.json();
+    const told = await answer.json();
+    if (!answer.ok) return { wrong: told.detail };
+    const end = DAY.format(told.expires * 1000);
+    return {
+      url: told.urls[format] + (free && asked.size ? `&${asked}` : ""),
+      said: `Good until ${end}, for whoever has it. It is revoked by its id, ${told.id}.`,
+    };
   } catch (error) {
-    return { detail: `The server did not answer: ${error.message}` };
+    return { wrong: `The server gave no answer that can be read: ${error.message}` };
   }
 }
 
-function show(url, made) {
-  get("share-made").hidden = !url;
-  get("share-url").textContent = url ?? "";
-  get("share-said").textContent = url
-    ? `The link ${made.id} is made. Whoever has it reads this table, and nothing else.`
-    : made.detail;
+/** The parameters as the server takes them: a text, or a list where there are several. */
+function parametersOf(asked) {
+  const parameters = {};
+  for (const name of asked.keys()) {
+    const texts = asked.getAll(name);
+    parameters[name] = texts.length > 1 ? texts : texts[0];
+  }
+  return parameters;
 }

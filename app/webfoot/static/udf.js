@@ -29,7 +29,7 @@ wireCopyButtons();
 wireForm();
 wireViews();
 wireSnippets();
-wireShare(query);
+wireShare();
 // A link to a view of the result, and not just to the form, is a wish to see it.
 if (VIEWS.includes(location.hash.slice(1))) run({ remember: false });
 
