@@ -228,6 +228,25 @@ def test_a_change_is_seen_within_a_second_and_without_a_restart(folder: Path) ->
         assert httpx.get(f"{server.url}/udfs/plain.json").status_code == 401
 
 
+def test_a_udf_that_is_saved_is_there_for_those_who_may_call_it(tmp_path: Path) -> None:
+    folder = write_udfs(tmp_path, tables=COUNT + UDFS)
+    store = tmp_path / "store"
+    keys = [give_key(store / "access", "viewer", udfs=udfs) for udfs in (("plain*",), ("slow",))]
+    with serve(folder, "--reload", store=store) as server:
+        plain, slow = (httpx.Client(base_url=server.url, headers=bearer(key)) for key in keys)
+        with plain, slow:
+            assert plain.get("/udfs/plainer.json").status_code == 404
+            (folder / "more.py").write_text(UDFS.replace("def plain", "def plainer"))
+            (folder / "tables.py").unlink()
+            until = time.monotonic() + 20
+            while plain.get("/udfs/plainer.json").is_error and time.monotonic() < until:
+                time.sleep(0.05)
+            assert plain.get("/udfs/plainer.json").status_code == 200
+            assert plain.get("/udfs/plain.json").status_code == 404
+            assert slow.get("/udfs/plainer.json").status_code == 404
+            assert slow.get("/udfs/slow").status_code == 200
+
+
 @pytest.fixture(scope="module")
 def login() -> Iterator[Provider]:
     with provider() as running:

@@ -32,7 +32,7 @@ def key(parent: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(parent: Path, key: str) -> Iterator[Server]:  # noqa: ARG001  # it asks for one
+def server(parent: Path, key: str) -> Iterator[Server]:
     folder = write_udfs(parent, _count=COUNT, tables=TABLES, hostile=HOSTILE)
     with serve(folder) as running:
         yield running
