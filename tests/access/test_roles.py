@@ -22,7 +22,6 @@ def test_nobody_may_anything() -> None:
         assert not rights.reads("delays", "csv")
         assert not any(rights.has(right) for right in RIGHTS)
         assert not rights.unbounded
-        assert not rights.reads_all
 
 
 @pytest.mark.parametrize(
@@ -35,7 +34,6 @@ def test_what_the_roles_may_that_there_always_are(role: str, has: set[str]) -> N
     assert rights.sees("anything")
     assert rights.reads("anything", "html")
     assert rights.unbounded
-    assert rights.reads_all
 
 
 def test_what_a_key_is_given_narrows_every_role() -> None:
@@ -57,19 +55,6 @@ def test_two_roles_do_not_lend_each_other_formats() -> None:
     assert not rights.reads("sales", "html")
     assert not rights.reads("maps", "csv")
     assert not rights.sees("others")
-
-
-@pytest.mark.parametrize(
-    "rights",
-    [
-        POLICY.rights(["viewer"], udfs=("s*",)),
-        POLICY.rights(["viewer"], formats=("csv",)),
-        Rights((Role(("*",), ("csv",)), Role(("sales",)))),
-    ],
-)
-def test_to_read_all_is_to_read_every_udf_in_every_format(rights: Rights) -> None:
-    assert not rights.reads_all
-    assert not rights.reads("maps", "html")
 
 
 def test_patterns_know_case_and_stand_for_the_whole_name() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from webfoot.access.throttling import LIMIT_NAMES, Limits
@@ -68,12 +68,6 @@ class Rights:
     def unbounded(self) -> bool:
         """Whether every UDF may be called that there is, or will be."""
         return self.udfs == _ALL and any("*" in role.udfs for role in self.roles)
-
-    @cached_property
-    def reads_all(self) -> bool:
-        """Whether that is so in every format; asked with each request, and so found out once."""
-        everything = any("*" in role.udfs and "*" in role.formats for role in self.roles)
-        return self.udfs == self.formats == _ALL and everything
 
     def sees(self, udf: str) -> bool:
         """Whether a UDF may be called."""
