@@ -65,9 +65,9 @@ bench: $(VENV)/.dev ## Every benchmark, side by side with its peers
 	$(BIN)/python -m bench
 
 lock: $(VENV)/.dev ## Renew the hash-locked requirements
-	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --extra oidc --group build --group dev $(UV_LOCK) -o requirements-dev.txt
-	$(BIN)/uv pip compile pyproject.toml --extra examples --extra oidc --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --extra aws --extra oidc --group build -c requirements-dev.txt $(UV_LOCK) -o requirements-aws.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra aws --extra oidc --extra otel --group build --group dev $(UV_LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --extra examples --extra oidc --extra otel --group build -c requirements-dev.txt $(UV_LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra aws --extra oidc --extra otel --group build -c requirements-dev.txt $(UV_LOCK) -o requirements-aws.txt
 
 UV_LOCK := --upgrade --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-header

@@ -22,7 +22,7 @@ HEAD = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def answer_unread(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # ASGI
+async def answer_unread(scope: Scope, receive: Receive, send: Send) -> None:  # ASGI
     """Answer at once, whatever is still to come."""
     start: dict[str, Any] = {"type": "http.response.start", "status": 200}
     await send({**start, "headers": [(b"content-length", b"2")]})

@@ -548,6 +548,52 @@ def test_json_is_valid_however_deep(name: str, show: Show) -> None:
     assert [json.loads(cell) if cell else None for cell in cells] == values
 
 
+EXACT = {
+    # Whole numbers, whose doubles end at 2^53...
+    "integers": (
+        pa.array([2**53 - 1, 2**53 + 1, -(2**53) - 1, None]),
+        [2**53 - 1, str(2**53 + 1), str(-(2**53) - 1), None],
+    ),
+    "unsigned": (pa.array([7, 2**64 - 1], pa.uint64()), [7, str(2**64 - 1)]),
+    "sums": (
+        pa.array([Decimal(7), Decimal(2**70)], pa.decimal128(38, 0)),
+        [7, str(2**70)],
+    ),
+    # ...and others, which have fifteen digits for sure.
+    "decimals": (
+        pa.array([Decimal("1.50"), Decimal("-0.1"), Decimal("1234567890123456.5")]).cast(
+            pa.decimal128(30, 10)
+        ),
+        [1.5, -0.1, "1234567890123456.5000000000"],
+    ),
+    "short decimals": (pa.array([Decimal("123456789012.345")]), [123456789012.345]),
+    "lists": (pa.array([[1, 2**53 + 1, None], None]), [[1, str(2**53 + 1), None], None]),
+    "structs": (pa.array([{"a": 2**53 + 1, "b": NAN}]), [{"a": str(2**53 + 1), "b": None}]),
+    "maps": (
+        pa.array([[(2**53 + 1, 2**53 + 1)]], pa.map_(pa.int64(), pa.int64())),
+        [{str(2**53 + 1): str(2**53 + 1)}],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_json_has_no_number_that_javascript_would_change(name: str, show: Show) -> None:
+    column, values = EXACT[name]
+    table = pa.table({"a": column})
+    assert [row["a"] for row in json.loads(show(table, "json", exact=True))] == values
+    lines = show(table, "ndjson", exact=True).splitlines()
+    assert [json.loads(line)["a"] for line in lines] == values
+    if name != "maps":  # Otherwise a number is one, with all its digits.
+        assert f'"{2**53 + 1}"' not in show(table, "json").decode()
+
+
+def test_exact_geojson_keeps_its_places(show: Show) -> None:
+    table = PLACES.append_column("id", pa.array([2**53 + 1] * len(PLACES)))
+    plain, exact = (json.loads(show(table, "geojson", exact=e)) for e in (False, True))
+    assert exact["features"][0]["properties"]["id"] == str(2**53 + 1)
+    assert exact["features"][0]["geometry"] == plain["features"][0]["geometry"]
+
+
 def test_json_is_what_its_schema_says(show: Show) -> None:
     schema = {
         "type": "array",

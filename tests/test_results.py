@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webfoot.results import Call, Column, Failure, Result, digest, from_json, to_json
+from webfoot.results import (
+    Call,
+    Column,
+    Failure,
+    Query,
+    Reach,
+    Result,
+    digest,
+    from_json,
+    to_json,
+)
 
 RESULT = Result(
     key="k" * 64,
@@ -37,6 +47,7 @@ ENTRIES = [
     replace(RESULT, expires=math.inf),
     replace(RESULT, columns=(), rows=0),
     replace(RESULT, before=replace(RESULT, run="0000")),
+    replace(RESULT, truncated=True),
     replace(RESULT, before=replace(RESULT, expires=math.inf)),
     FAILURE,
     replace(FAILURE, expires=math.inf),
@@ -107,3 +118,21 @@ def test_a_call_s_key_is_of_everything_that_it_is() -> None:
 @given(st.lists(st.text(st.characters())), st.lists(st.text(st.characters())))
 def test_a_digest_is_of_one_list_of_parts(one: list[str], other: list[str]) -> None:
     assert (digest(*one) == digest(*other)) == (one == other)
+
+
+def test_the_key_of_a_query_has_everything_that_its_rows_depend_on() -> None:
+    query = Query("SELECT 1", "[]", None, Reach(), "code")
+    others = [
+        replace(query, sql="SELECT 2"),
+        replace(query, parameters="[1]"),
+        replace(query, limit=0),
+        replace(query, version="other"),
+        replace(query, reach=Reach(frozenset())),
+        replace(query, reach=Reach(frozenset({"a", "b"}))),
+        replace(query, reach=Reach(frozenset({"a,b"}))),
+        replace(query, reach=Reach(datasets=frozenset({"a", "b"}))),
+    ]
+    assert len({other.key for other in [query, *others]}) == len(others) + 1
+    assert Query("SELECT 1", "[]", None, Reach(frozenset("ba")), "code").key == (
+        Query("SELECT 1", "[]", None, Reach(frozenset("ab")), "code").key
+    )

@@ -18,6 +18,7 @@ from webfoot.results import Usage
 from webfoot.runners import NoCalls
 from webfoot.runners.inline import InlineRunner
 from webfoot.runners.jobs import UdfJob
+from webfoot.runners.slots import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ def run(
     loaded = registry.load(sources.read(write_files(tmp_path / "inline_udfs", some=UDFS)))
 
     async def call() -> None:
-        runner = InlineRunner(1, 4, tmp_path / "temp")
+        runner = InlineRunner(1, Queue(4), tmp_path / "temp")
         await runner.use(loaded)
         try:
             job = UdfJob(loaded[name], arguments, timeout_s, 10**9)

@@ -33,6 +33,7 @@ from webfoot.results import Column
 from webfoot.runners import NoCalls, processes
 from webfoot.runners.jobs import UdfJob, ViewJob
 from webfoot.runners.processes import ProcessRunner
+from webfoot.runners.slots import Queue
 from webfoot.runs import LOG_BYTES
 from webfoot.views import View
 
@@ -342,7 +343,7 @@ def place(
     root = tmp_path_factory.mktemp("runner")
     loaded = registry.load(sources.read(write_files(root / "harmful", harm=UDFS)))
     assert not loaded.problems
-    runner = ProcessRunner(2, 4, root / "temp")
+    runner = ProcessRunner(2, Queue(4), root / "temp")
     with asyncio.Runner() as loop:
         loop.run(runner.use(loaded))
         yield Place(runner, loaded, root, loop)
@@ -734,7 +735,7 @@ def test_closing_leaves_no_process_and_no_file(
     loaded = registry.load(sources.read(write_files(tmp_path / "harmful", harm=UDFS)))
 
     async def close() -> list[int]:
-        runner = ProcessRunner(2, 4, tmp_path / "temp")
+        runner = ProcessRunner(2, Queue(4), tmp_path / "temp")
         await runner.use(loaded)
         job = UdfJob(loaded["loop"], "{}", 20, LIMIT)
         running = asyncio.create_task(
@@ -768,7 +769,7 @@ from webfoot.runners.processes import ProcessRunner
 root = Path({str(tmp_path)!r})
 loaded = registry.load(sources.read(root / "harmful"))
 async def main():
-    runner = ProcessRunner(2, 4, root / "temp")
+    runner = ProcessRunner(2, Queue(4), root / "temp")
     await runner.use(loaded)
     note = root / "note"
     job = UdfJob(loaded["note_and_loop"], f'{{{{"path": "{{note}}"}}}}', 60, 10**9)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from webfoot.errors import ServerBusy
-from webfoot.runners.slots import Slots
+from webfoot.runners.slots import Queue, Slots
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ def test_no_more_run_at_once_than_there_are_slots() -> None:
             under_way -= 1
 
     async def crowd() -> None:
-        slots = Slots(3, 1000)
+        slots = Slots(3, Queue(1000))
         await asyncio.gather(*(work(slots, number % 4) for number in range(100)))
 
     asyncio.run(crowd())
@@ -36,7 +36,7 @@ def test_no_more_run_at_once_than_there_are_slots() -> None:
 
 def test_a_request_too_many_is_told_so_and_a_call_of_a_run_is_not() -> None:
     async def crowd() -> None:
-        slots = Slots(1, 2)
+        slots = Slots(1, Queue(2))
         done = asyncio.Event()
 
         async def work(depth: int) -> None:
@@ -50,6 +50,90 @@ def test_a_request_too_many_is_told_so_and_a_call_of_a_run_is_not() -> None:
             await work(0)
         done.set()
         await asyncio.gather(*tasks, below)
+
+    asyncio.run(crowd())
+
+
+def test_a_request_that_would_wait_too_long_is_told_for_how_long() -> None:
+    now = 100.0
+
+    async def crowd() -> None:
+        nonlocal now
+        slots = Slots(1, Queue(1000, most_s=30), lambda: now)
+        done = asyncio.Event()
+
+        async def work() -> None:
+            async with slots.hold(0):
+                await done.wait()
+
+        tasks = [asyncio.create_task(work()) for _ in range(4)]
+        await asyncio.sleep(0)
+        now += 10.0  # So far nobody can tell: three wait for one that has run for 10 s.
+        tasks.append(asyncio.create_task(work()))
+        await asyncio.sleep(0)
+        now += 2.5
+        with pytest.raises(ServerBusy, match="4 wait: one more would wait about 50s") as refused:
+            await work()
+        assert refused.value.retry_after_s == 20
+        done.set()
+        await asyncio.gather(*tasks)
+        await work()
+
+    asyncio.run(crowd())
+
+
+def test_the_pace_of_a_queue_is_that_of_its_turns() -> None:
+    now = 100.0
+
+    async def crowd() -> None:
+        nonlocal now
+        slots, ends = Slots(1, Queue(1000, most_s=30), lambda: now), asyncio.Queue[None]()
+
+        async def work() -> None:
+            async with slots.hold(0):
+                await ends.get()
+
+        tasks = [asyncio.create_task(work()) for _ in range(61)]
+        for _ in range(50):
+            await asyncio.sleep(0)
+            now += 5.0
+            ends.put_nowait(None)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        with pytest.raises(ServerBusy, match="10 wait: one more would wait about 50s"):
+            await work()
+        for _ in range(11):
+            ends.put_nowait(None)
+        await asyncio.gather(*tasks)
+        now += 3600.0  # Nobody has come for an hour, which says nothing of the pace.
+        tasks = []
+        for _ in range(4):
+            tasks.append(asyncio.create_task(work()))
+            await asyncio.sleep(0)
+        for _ in tasks:
+            ends.put_nowait(None)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(asyncio.wait_for(crowd(), 20))
+
+
+def test_a_client_that_has_gone_takes_no_place_in_the_queue() -> None:
+    async def crowd() -> None:
+        slots, done = Slots(1, Queue(2)), asyncio.Event()
+
+        async def work() -> None:
+            async with slots.hold(0):
+                await done.wait()
+
+        tasks = [asyncio.create_task(work()) for _ in range(3)]
+        await asyncio.sleep(0)
+        for task in tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*tasks[1:], return_exceptions=True)
+        others = [asyncio.create_task(work()) for _ in range(2)]
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(tasks[0], *others)
 
     asyncio.run(crowd())
 
@@ -70,7 +154,7 @@ def test_runs_that_wait_for_runs_all_finish(
     count: int, roots: int, deepest: int, width: int
 ) -> None:
     async def crowd() -> None:
-        slots = Slots(count, 1000)
+        slots = Slots(count, Queue(1000))
         await asyncio.gather(*(nest(slots, 0, deepest, width) for _ in range(roots)))
 
     asyncio.run(asyncio.wait_for(crowd(), 20))
@@ -89,7 +173,7 @@ def test_few_runs_wait_for_others_at_once_however_many_requests_there_are() -> N
             begun -= 1
 
     async def crowd() -> int:
-        slots, release = Slots(2, 1000), asyncio.Event()
+        slots, release = Slots(2, Queue(1000)), asyncio.Event()
         tasks = [asyncio.create_task(parent(slots, release)) for _ in range(60)]
         # What the waiting runs wait for runs, and so nothing has to begin for them.
         async with slots.hold(1):
@@ -107,7 +191,7 @@ def test_when_nothing_runs_a_request_begins_whatever_waits() -> None:
     """What the waiting runs wait for may be that very request, asked for by another client."""
 
     async def crowd() -> None:
-        slots, asked = Slots(1, 1000), asyncio.Event()
+        slots, asked = Slots(1, Queue(1000)), asyncio.Event()
 
         async def parent() -> None:
             async with slots.hold(0) as slot, slot.waiting():
@@ -129,7 +213,7 @@ def order_of(
     ran = ""
 
     async def watch() -> None:
-        slots = Slots(1, 1000)
+        slots = Slots(1, Queue(1000))
 
         async def work(name: str, depth: int) -> None:
             nonlocal ran
@@ -155,7 +239,7 @@ def test_deeper_calls_go_first_and_requests_every_other_time() -> None:
 
 def test_one_that_stops_waiting_takes_nobodys_turn() -> None:
     async def crowd() -> None:
-        slots = Slots(1, 1000)
+        slots = Slots(1, Queue(1000))
         async with slots.hold(0):
             given_up = [asyncio.create_task(nest(slots, depth, 9, 1)) for depth in (0, 1, 0, 1)]
             await asyncio.sleep(0)
@@ -171,7 +255,7 @@ def test_one_that_stops_waiting_takes_nobodys_turn() -> None:
 @pytest.mark.parametrize("cancel_at", range(12))
 def test_whenever_a_run_is_cancelled_its_slot_is_free_afterwards(cancel_at: int) -> None:
     async def crowd() -> None:
-        slots = Slots(1, 1000)
+        slots = Slots(1, Queue(1000))
         task = asyncio.create_task(nest(slots, 0, 3, 2))
         for _ in range(cancel_at):
             await asyncio.sleep(0)

@@ -12,7 +12,7 @@ import schemathesis
 from tests.server_process import EVERY_TYPE, write_udfs
 
 from webfoot import registry, sources
-from webfoot.server.fanouts import FANOUT_OPTIONS
+from webfoot.asking import FANOUT_OPTIONS
 from webfoot.server.openapi import describe
 from webfoot.views import MEDIA_TYPES, OPTIONS
 
@@ -35,8 +35,9 @@ def operation(document: dict[str, Any], udf: str) -> dict[str, Any]:
 
 
 def tables(document: dict[str, Any]) -> dict[str, Any]:
-    """The paths of tables, without those of fan-outs, of jobs and of links."""
-    return {path: item for path, item in document["paths"].items() if "{extension}" in path}
+    """The paths of UDFs' tables, without those of fan-outs, of jobs, of links and of SQL."""
+    paths = document["paths"].items()
+    return {path: item for path, item in paths if re.match(r"/udfs/.+\{extension\}", path)}
 
 
 def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -164,6 +165,20 @@ def test_the_catalog_lists_every_udf_and_every_problem(http: httpx.Client) -> No
     assert "Traceback" not in page
 
 
+def test_the_catalog_has_a_box_for_sql_that_works_without_a_script(http: httpx.Client) -> None:
+    page = http.get("/").text
+    assert "sql" in Page(page).names
+    box = re.search(r"<textarea[^>]*>([^<]*)</textarea>", page)
+    assert box is not None
+    text = html.unescape(box[1])
+    rows = http.get("/query.html", params={"sql": text}, headers=BROWSER)
+    assert rows.status_code == 200
+    assert "<table" in rows.text
+    wrong = http.get("/query.html", params={"sql": "DROP TABLE a"}, headers=BROWSER)
+    assert wrong.status_code == 403
+    assert "this is DROP" in wrong.text
+
+
 def test_a_folder_without_udfs_shows_how_to_begin(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -171,7 +186,9 @@ def test_a_folder_without_udfs_shows_how_to_begin(
         page = httpx.get(f"{server.url}/").text
         assert "from webfoot import udf" in page
         assert "@udf" in page
-        assert httpx.get(f"{server.url}/openapi.json").json()["paths"] == {}
+        paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+        assert {path.split("/")[1] for path in paths} == {"query", "query.{extension}"}
+        assert 'name="sql"' not in page
 
 
 def test_the_page_of_a_udf_has_a_form_that_calls_it(http: httpx.Client) -> None:

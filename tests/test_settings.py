@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from webfoot.datasets import Dataset
 from webfoot.errors import SettingsError
 from webfoot.settings import PREFIX, S3Encryption, S3Place, Settings
 
@@ -30,6 +31,7 @@ TEXTS: dict[str, tuple[str, object]] = {
     "runner": ("inline", "inline"),
     "workers": ("97", 97),
     "queue": ("3", 3),
+    "queue_wait": ("30s", 30.0),
     "calls": ("7", 7),
     "depth": ("4", 4),
     "timeout": ("1m30s", 90.0),
@@ -37,6 +39,13 @@ TEXTS: dict[str, tuple[str, object]] = {
     "job_timeout": ("6h", 21_600.0),
     "memory": ("512MB", 512_000_000),
     "cache": ("forever", math.inf),
+    "sql": ("off", False),
+    "sql_limit": ("20", 20),
+    "sql_rows": ("5000", 5000),
+    "sql_size": ("1MB", 1_000_000),
+    "sql_timeout": ("5s", 5.0),
+    "sql_memory": ("4GB", 4_000_000_000),
+    "lake": ("taxi=s3://bucket/taxi/", (Dataset("taxi", "s3://bucket/taxi/"),)),
     "reload": ("on", True),
     "debug": ("true", True),
     "base_url": ("https://example.org/tables/", "https://example.org/tables"),

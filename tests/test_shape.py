@@ -21,8 +21,8 @@ ROOT = Path(webfoot.__file__).parent
 # modules below it too. A module that no layer names is held to what imports it and what it imports.
 LAYERS = [
     {
-        *("access.principal", "billing", "errors", "files", "interruption", "journal", "literals"),
-        *("masking", "quantities", "results", "settings", "sqlite", "unreadable"),
+        *("access.principal", "billing", "datasets", "errors", "files", "interruption", "journal"),
+        *("literals", "masking", "quantities", "results", "settings", "sqlite", "unreadable"),
     },
     {"definition", "docstrings", "parameters", "sources"},
     {"registry"},
@@ -31,7 +31,7 @@ LAYERS = [
         *("outcomes", "querying", "runners", "runs", "snippets", "spreadsheets", "store"),
         *("tables", "templating", "texts", "tiling", "views"),
     },
-    {"engine", "fanout", "lineage"},
+    {"asking", "engine", "fanout", "lineage", "nesting"},
     {"assembly", "jobs", "probe", "reload"},
     {"server"},
     {"aws", "cli", "in_process"},
@@ -53,6 +53,7 @@ HOMES = {
     "docstring_parser": {"docstrings"},
     "duckdb": {"database", "querying"},
     "fastapi": {"server"},
+    "fsspec": {"querying"},
     "httpx": {"client", "conformance", "in_process"},
     "jinja2": {"templating"},
     "jwt": {"access"},

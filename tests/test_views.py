@@ -85,6 +85,7 @@ REFUSED = [
     ("_for", "sheets", "for .csv only; leave it out, or ask for .csv"),
     ("_errors", "inline", "for .csv only"),
     ("_bom", "1", "for .csv only"),
+    ("_exact", "1", "for .json and .ndjson and .geojson only; leave it out, or ask for .json"),
 ]
 
 
@@ -110,6 +111,13 @@ def test_what_has_no_sense_is_refused_with_its_value(name: str, text: str, messa
 def test_an_option_of_csv_has_few_values(name: str, text: str, message: str) -> None:
     with pytest.raises(InvalidParameters, match=f"{name}: {message}, got {text!r}"):
         read_view("csv", [(name, text)])
+
+
+def test_json_can_be_exact() -> None:
+    assert read_view("json", [("_exact", "1")]) == View("json", exact=True)
+    assert read_view("ndjson", [("_exact", "0")]) == View("ndjson")
+    with pytest.raises(InvalidParameters, match="must be 0 or 1"):
+        read_view("json", [("_exact", "yes")])
 
 
 @pytest.mark.parametrize("name", ["_limit", "_offset", "_bom"])

@@ -14,6 +14,7 @@ from webfoot.engine import Engine
 from webfoot.jobs.bucket import BucketRecords
 from webfoot.jobs.folder import FolderRecords
 from webfoot.probe import probe
+from webfoot.runners.slots import Queue
 from webfoot.runs import Runs
 from webfoot.settings import S3Place
 from webfoot.store.bucket import Bucket
@@ -84,14 +85,15 @@ def make_runner(settings: Settings, temp: Path) -> Runner:
         settings: How many runs at once, and more.
         temp: Where runs may put temporary files.
     """
+    queue = Queue(settings.queue, settings.queue_wait)
     # One of the two is needed, and each takes long to import for a start on Lambda.
     if settings.runner == "inline":
         from webfoot.runners.inline import InlineRunner  # noqa: PLC0415
 
-        return InlineRunner(settings.workers, settings.queue, temp)
+        return InlineRunner(settings.workers, queue, temp)
     from webfoot.runners.processes import ProcessRunner  # noqa: PLC0415
 
-    return ProcessRunner(settings.workers, settings.queue, temp)
+    return ProcessRunner(settings.workers, queue, temp)
 
 
 def assemble(settings: Settings, runner: Callable[[Settings, Path], Runner] = make_runner) -> Parts:

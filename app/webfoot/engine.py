@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
 import time
 from contextlib import aclosing
@@ -17,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from webfoot import runs as run_records
+from webfoot.asking import fanout_of, read_query_string
 from webfoot.errors import (
     Error,
     FanoutLimit,
@@ -36,9 +38,11 @@ from webfoot.fanout import (
 )
 from webfoot.lineage import Tally, lineage_of, new_lineage
 from webfoot.masking import mask_arguments
-from webfoot.results import Call, Failure, Fanout, Result
-from webfoot.runners import Answered, Descent
-from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
+from webfoot.nesting import Plan, audience_of, calls_of
+from webfoot.quantities import shorten
+from webfoot.results import Call, Failure, Fanout, Query, Result, digest
+from webfoot.runners import Answered
+from webfoot.runners.jobs import QueryJob, QueryLimits, StitchJob, UdfJob, ViewJob
 from webfoot.runs import Run
 
 if TYPE_CHECKING:
@@ -54,14 +58,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from webfoot.access.principal import Principal
+    from webfoot.asking import QueryString
     from webfoot.definition import Udf
     from webfoot.fanout import Inputs
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
-    from webfoot.results import Draft, Known, Question, Usage
-    from webfoot.runners import Load, Runner
-    from webfoot.runners.jobs import Job
-    from webfoot.runs import Kind, Runs
+    from webfoot.results import Draft, Known, Question, Reach, Usage
+    from webfoot.runners import Descent, Load, Runner
+    from webfoot.runs import Runs
     from webfoot.settings import Settings
     from webfoot.store import Store
     from webfoot.views import View
@@ -78,6 +82,8 @@ RANGE_PAUSE_S = 30.0
 RANGE_READ_S = 600.0
 # A result whose askers had all gone answers the next to ask, even stale, this long.
 UNCLAIMED_S = 30.0
+# Of SQL, and of its parameters, a record tells so much, in characters.
+_MOST_TOLD = 10_000
 
 
 @dataclass(frozen=True)
@@ -93,36 +99,6 @@ class Answer:
     result: Result
     ran: bool = False
     waited_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A run that is to be made.
-
-    Args:
-        job: What runs.
-        udf: The UDF, whose run it is called.
-        key: Under what its result is kept.
-        lifetime_s: How long that is fresh, in seconds.
-        lineage: What has led to it.
-        audience: For whom its result is.
-        arguments: What its record says that it was given.
-    """
-
-    job: Job
-    udf: Udf
-    key: str
-    lifetime_s: float
-    lineage: Lineage
-    audience: Principal
-    arguments: str
-
-    @property
-    def kind(self) -> Kind:
-        """What kind of run it is."""
-        if isinstance(self.job, UdfJob):
-            return "call"
-        return "fan-out" if isinstance(self.job, StitchJob) else "view"
 
 
 class _Flight:
@@ -202,25 +178,53 @@ class Engine:
         """
         with _about(udf):
             arguments = udf.parameters.from_text(query)
-        return Call(udf.name, udf.version, arguments, _audience(udf, asker))
+        return Call(udf.name, udf.version, arguments, audience_of(udf, asker))
 
     def call_with(self, udf: Udf, values: Mapping[str, Any], asker: Principal) -> Call:
         """The call that parameters make which are given as values; see `call`."""
         with _about(udf):
             arguments = udf.parameters.from_values(values)
-        return Call(udf.name, udf.version, arguments, _audience(udf, asker))
+        return Call(udf.name, udf.version, arguments, audience_of(udf, asker))
 
     def fanout(self, udf: Udf, inputs: Inputs, asker: Principal) -> Fanout:
         """The fan-out that many inputs make; see `make_fanout`."""
-        most = min(MOST_INPUTS, self._settings.calls)
-        return make_fanout(udf, inputs, _audience(udf, asker), most)
+        return make_fanout(udf, inputs, audience_of(udf, asker), self._most_inputs)
+
+    def question(self, udf: Udf, asked: QueryString, asker: Principal) -> Question:
+        """What `asker` asks with a query string, taken apart; see `call` and `fanout`.
+
+        Raises:
+            InvalidParameters: If it asks nothing that has sense.
+        """
+        if asked.fanout:
+            return fanout_of(udf, asked, audience_of(udf, asker), self._most_inputs)
+        return self.call(udf, asked.pairs, asker)
+
+    def query(
+        self, sql: str, parameters: str, limit: int | None, reach: Reach, asker: Principal
+    ) -> Query:
+        """The query that a text of SQL makes now; see `Query`.
+
+        Which UDFs it names is known when it is parsed, where it runs: if one in its reach is told
+        who asks, it is the asker's alone.
+        """
+        version = digest(self.registry.code.digest, repr(self._settings.lake))
+        told = any(
+            udf.parameters.personal and reach.has_udf(udf.name) for udf in self.registry.values()
+        )
+        audience = asker if told else asker.among_all()
+        return Query(sql, parameters, limit, reach, version, audience)
+
+    @property
+    def _most_inputs(self) -> int:
+        return min(MOST_INPUTS, self._settings.calls)
 
     def lifetime(self, udf: Udf) -> float:
         """How long results of `udf` are fresh, in seconds."""
         return self._settings.cache if udf.options.cache_s is None else udf.options.cache_s
 
-    async def stored(self, call: Question, *, ranged: bool = False) -> Result | None:
-        """The result of a call, or a fan-out, if the store has it; see `result`.
+    async def stored(self, call: Question | Query, *, ranged: bool = False) -> Result | None:
+        """The result of a call, a fan-out or a query, if the store has it; see `result`.
 
         Raises:
             Error: Why the last run failed, if that was a moment ago.
@@ -295,8 +299,8 @@ class Engine:
         """
         staged = self._store.stage(descent.run, "parquet")
         key, asked = descent.path[-1], (job.asker, job.arguments)
-        plan = _Plan(job, job.udf, key, self.lifetime(job.udf), lineage, *asked)
-        calls = _RunCalls(self, plan, descent.run)
+        plan = Plan(job, job.udf.name, key, self.lifetime(job.udf), lineage, *asked)
+        calls = calls_of(self, plan, descent.run)
         try:
             with self._circles.known(descent.path):
                 log = self.runs.log_path(descent.run)
@@ -344,33 +348,77 @@ class Engine:
         result = await self._find(call.key)
         return result if result is not None and await self._there(result) else None
 
+    async def answer(
+        self,
+        query: Query,
+        *,
+        ranged: bool = False,
+        rerun: bool = False,
+        tally: Tally | None = None,
+    ) -> Answer:
+        """The rows of a query; see `result`.
+
+        They are fresh for nobody else: a query may rest on the time, or on files that change, and
+        is fast where the results of its UDFs are stored. Only those share them who ask while it
+        runs, and who are reading ranges of them.
+
+        Args:
+            query: The query.
+            ranged: See `result`.
+            rerun: Likewise.
+            tally: Gets what it costs.
+        """
+        lineage = self.request(tally or Tally())
+        run = partial(self._run_query, query, lineage)
+        return await self._made(query.key, run, lineage.linger_s, ranged=ranged, rerun=rerun)
+
     async def view(
         self,
-        udf: Udf,
+        udf: Udf | None,
         result: Result,
         view: View,
         audience: Principal,
         tally: Tally | None = None,
     ) -> Answer:
-        """A view of a result, derived for its audience if it has not been yet; see `result`."""
+        """A view of a result, derived for its audience if it has not been yet; see `result`.
+
+        Args:
+            udf: The UDF whose result it is; None for a query's.
+            result: The result.
+            view: The view.
+            audience: For whom the result is.
+            tally: Gets what it costs.
+        """
         view.check(result.columns)
         if view.canonical:
             return Answer(result)
-        key = view.key(result)
+        lineage = self.request(tally or Tally())
+        name = udf.name if udf else ""
+        run = partial(self._write_view, name, result, view, audience, lineage)
+        return await self._made(view.key(result), run, lineage.linger_s)
+
+    async def _made(
+        self,
+        key: str,
+        run: Callable[[Known], Awaitable[Result]],
+        linger_s: float,
+        *,
+        ranged: bool = False,
+        rerun: bool = False,
+    ) -> Answer:
+        """What is stored under `key`, or what `run` makes of it."""
         began = time.time()
-        known = await self._known(key, ranged=False)
+        known = None if rerun else await self._known(key, ranged=ranged)
         if known is not None:
             return Answer(known)
-        lineage = self.request(tally or Tally())
 
         async def make() -> Result:
-            run = partial(self._write_view, udf, result, view, audience, lineage)
-            return await self._claimed(key, run, False, began, False)
+            return await self._claimed(key, run, ranged, began, rerun)
 
-        made = await self._join(key, make, lineage.linger_s)
+        made = await self._join(key, make, linger_s)
         return Answer(made, ran=True, waited_s=time.time() - began)
 
-    async def peek(self, call: Question, view: View) -> Result | None:
+    async def peek(self, call: Question | Query, view: View) -> Result | None:
         """What a request could be answered with now, without running anything, for every reader.
 
         None while ranges of a replaced result may still be read: a new reader is then better served
@@ -506,7 +554,7 @@ class Engine:
             asker=call.audience,
         )
         asked = call.audience, call.arguments
-        plan = _Plan(job, udf, call.key, self.lifetime(udf), lineage, *asked)
+        plan = Plan(job, udf.name, call.key, self.lifetime(udf), lineage, *asked)
         return await self._run(plan, before)
 
     async def _make_fanout(
@@ -537,7 +585,7 @@ class Engine:
         )
         lifetime = max(expires - time.time(), 0.0)
         asked = fanout.audience, f"{len(sources)} inputs"
-        plan = _Plan(job, udf, fanout.key, lifetime, lineage, *asked)
+        plan = Plan(job, udf.name, fanout.key, lifetime, lineage, *asked)
         return await self._run(plan, before)
 
     async def _counted(
@@ -598,9 +646,40 @@ class Engine:
                 for number in places[distinct[which]]:
                     yield number, answer
 
+    async def _run_query(self, query: Query, lineage: Lineage, before: Known) -> Result:
+        settings = self._settings
+        called = (udf for udf in lineage.registry.values() if query.reach.has_udf(udf.name))
+        limits = QueryLimits(
+            settings.sql_rows, settings.sql_size, settings.sql_timeout, settings.sql_memory
+        )
+        job = QueryJob(
+            query=query,
+            registry=lineage.registry,
+            lifetimes={udf.name: self.lifetime(udf) for udf in called},
+            lake=settings.lake,
+            limits=limits,
+        )
+        given = json.loads(query.parameters) if len(query.parameters) <= _MOST_TOLD else "…"
+        told = {"sql": shorten(query.sql, _MOST_TOLD), "parameters": given}
+        plan = Plan(job, "", query.key, 0.0, lineage, query.audience, json.dumps(told))
+        return await self._run(plan, before)
+
+    async def file_below(self, udf: Udf, query: str, asker: Principal, lineage: Lineage) -> Path:
+        """The Parquet file that a query string is answered with, for a run of SQL that asks."""
+        asked = read_query_string(query.encode(), "parquet")
+        # On a thread: it may be thousands of calls.
+        question = await asyncio.to_thread(self.question, udf, asked, asker)
+        if isinstance(question, Call):
+            lineage.budget.take(1)
+        result = (await self.result(udf, question, lineage=lineage)).result
+        audience, tally = question.audience, lineage.tally
+        shown = (await self.view(udf, result, asked.view, audience, tally)).result
+        await self._store.keep(shown)
+        return await self._store.local_path(shown)
+
     async def _write_view(
         self,
-        udf: Udf,
+        name: str,
         result: Result,
         view: View,
         audience: Principal,
@@ -616,17 +695,19 @@ class Engine:
         limits = self._settings.timeout, self._settings.memory
         job = ViewJob(view, source, result.columns, *limits)
         asked = audience, f"{view.extension} of run {result.run}"
-        plan = _Plan(job, udf, view.key(result), math.inf, lineage, *asked)
+        plan = Plan(job, name, view.key(result), math.inf, lineage, *asked)
         return await self._run(plan, before)
 
-    async def _run(self, plan: _Plan, before: Known) -> Result:
+    async def _run(self, plan: Plan, before: Known) -> Result:
         """One run: into the staging area, then published, or remembered as a failure."""
         job, key, lineage = plan.job, plan.key, plan.lineage
         extension = job.view.extension if isinstance(job, ViewJob) else "parquet"
         run = Run(
             id=run_records.new_id(),
-            udf=plan.udf.name,
-            arguments=mask_arguments(plan.arguments) if plan.kind == "call" else plan.arguments,
+            udf=plan.name,
+            arguments=mask_arguments(plan.arguments)
+            if plan.kind in ("call", "query")
+            else plan.arguments,
             started=time.time(),
             seconds=0.0,
             kind=plan.kind,
@@ -640,7 +721,7 @@ class Engine:
         self._running[key] = run.id
         usage: Usage | None = None
         try:
-            calls = _RunCalls(self, plan, run.id)
+            calls = calls_of(self, plan, run.id)
             draft = await self._runner.run(job, staged, self.runs.log_path(run.id), calls)
             usage = draft.usage
             # Others first, who have waited for its process: that must not stand idle meanwhile.
@@ -660,6 +741,7 @@ class Engine:
                 executions=executions,
                 before=await self._replaced(before.result, draft.etag, now),
                 failed=draft.failed,
+                truncated=draft.truncated,
             )
             await self._store.publish(result, None if draft.stored else staged)
         except Error as error:
@@ -684,8 +766,8 @@ class Engine:
         ended = replace(earlier, before=None, expires=min(earlier.expires, now))
         return ended if ended.etag != etag and await self._held(ended) else None
 
-    async def _fail(self, error: Error, run: Run, plan: _Plan, executions: int) -> None:
-        error.udf, error.run = run.udf, run.id
+    async def _fail(self, error: Error, run: Run, plan: Plan, executions: int) -> None:
+        error.udf, error.run = run.udf or None, run.id
         now = time.time()
         problem = error.problem() | {"traceback": error.traceback}
         # Some depend on who asked, and say nothing of the call.
@@ -706,60 +788,6 @@ class Engine:
         lineage.tally.add(run)
         for listener in self._listeners:
             listener(run, lineage)
-
-
-class _RunCalls:
-    """Makes the calls of one run; see `webfoot.runners.Calls`.
-
-    Args:
-        engine: Answers them.
-        plan: The run.
-        run: Its id.
-    """
-
-    def __init__(self, engine: Engine, plan: _Plan, run: str) -> None:
-        self._engine = engine
-        self._plan = plan
-        self._run = run
-
-    @property
-    def descent(self) -> Descent:
-        """The run's place."""
-        lineage = self._plan.lineage
-        return Descent(
-            run=self._run,
-            trace=lineage.trace,
-            depth=lineage.depth,
-            path=(*lineage.path, self._plan.key),
-            calls=lineage.budget.left,
-            timeout_s=lineage.timeout_s,
-        )
-
-    def made_elsewhere(self, calls: int, cost: Mapping[str, float]) -> None:
-        """Count them."""
-        self._plan.lineage.budget.count(calls)
-        self._plan.lineage.tally.add_all(cost)
-
-    async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
-        """Ask the engine."""
-        plan = self._plan
-        below = plan.lineage.below(plan.key, self._run)
-        found = below.registry.find(udf)
-        if found.parameters.personal and not plan.udf.parameters.personal:
-            raise RunError(
-                f"{udf} is told who asks, and {plan.udf.name}, which calls it, is not: its result"
-                f" is kept for others, too; give {plan.udf.name} a parameter who: webfoot.Principal"
-            )
-        audience = _audience(found, plan.audience)
-        told = self._engine.answers_below(found, arguments, audience, below)
-        async with aclosing(told) as answers:
-            async for answered in answers:
-                yield answered
-
-
-def _audience(udf: Udf, asker: Principal) -> Principal:
-    """For whom the results of a call are that `asker` makes."""
-    return asker if udf.parameters.personal else asker.among_all()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ Error                        the base; `except webfoot.Error` catches every one
 ├── ResultGone          410  a job's result was removed from the store since
 ├── Conflict            409  the idempotency key is another job's
 ├── InvalidParameters   422  the parameters, not the UDF, are at fault; nothing ran
+├── QueryRefused        403  the SQL asks for what SQL may not have here; nothing ran
 ├── TooManyRequests     429  who asks may not ask for more right now
 ├── ServerBusy          503  the queue is full; nothing ran
 ├── StillRunning        503  the run takes longer than a spreadsheet waits; it goes on
@@ -21,11 +22,16 @@ Error                        the base; `except webfoot.Error` catches every one
     ├── UdfFailed       500  the UDF raised
     ├── InvalidResult   500  the UDF returned something that is no table
     ├── MemoryExceeded  500  the UDF used more memory than it may
+    │   └── QueryMemoryExceeded 500  the query did
+    ├── QueryFailed     422  the SQL is wrong, or wrong for these rows
+    ├── QueryTooLarge   413  the query has more rows, or bytes, than one may
+    ├── DatasetUnavailable 502  a dataset of the lake cannot be read
     ├── UdfCrashed      500  the UDF took its process down
     ├── FanoutFailed    500  an input of a fan-out failed
     ├── FanoutLimit     500  UDFs call UDFs too often, too deep, or in a circle
     ├── RunCancelled    503  nobody waited for the run any more, or the server stopped
     └── UdfTimeout      504  the UDF ran longer than it may
+        └── QueryTimeout 504  the query did
 
 DefinitionError (TypeError)  the author's signature or options are wrong; raised at import only
 SettingsError (ValueError)   a setting has a value that it cannot have; raised at start only
@@ -178,6 +184,12 @@ class InvalidParameters(Error):
         self.errors = [dict(error) for error in errors]
 
 
+class QueryRefused(Error):
+    """The SQL asks for what SQL may not have here: a file, a setting, a change; nothing ran."""
+
+    status, code, title = 403, "query-refused", "The query is not allowed"
+
+
 class JobNotFound(Error):
     """There is no job of that id, or it ended too long ago."""
 
@@ -296,6 +308,30 @@ class MemoryExceeded(RunError):
         self.limit_bytes = limit_bytes
 
 
+class QueryMemoryExceeded(MemoryExceeded):
+    """A query used more memory than it may; see `MemoryExceeded`."""
+
+    code, title = "query-memory-exceeded", "The query used too much memory"
+
+
+class QueryFailed(RunError):
+    """DuckDB cannot run the SQL: `detail` is what it says, or what a UDF says that it calls."""
+
+    status, code, title = 422, "query-failed", "The query failed"
+
+
+class QueryTooLarge(RunError):
+    """A query has more rows, or more bytes, than one may have."""
+
+    status, code, title = 413, "query-too-large", "The query has too many rows"
+
+
+class DatasetUnavailable(RunError):
+    """A dataset of the lake cannot be read; why is for whoever runs the server."""
+
+    status, code, title = 502, "dataset-unavailable", "A dataset cannot be read"
+
+
 class UdfCrashed(RunError):
     """The UDF took its process down."""
 
@@ -345,6 +381,12 @@ class UdfTimeout(RunError):
     def __init__(self, detail: str, *, timeout_s: float = 0) -> None:
         super().__init__(detail)
         self.timeout_s = timeout_s
+
+
+class QueryTimeout(UdfTimeout):
+    """A query ran longer than it may; see `UdfTimeout`."""
+
+    code, title = "query-timeout", "The query took too long"
 
 
 def input_failed(index: int, given: Mapping[str, Any], error: Error, *, among: int) -> Error:

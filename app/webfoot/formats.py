@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from webfoot.files import CompressedFile, HashedFile, Sink
@@ -28,7 +29,10 @@ from webfoot.texts import (
     json_expression,
     lines_of,
     map_columns,
+    number_as_doubles_have_it,
+    number_as_it_is,
 )
+from webfoot.views import ROWS_IN_PREVIEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,8 +43,8 @@ if TYPE_CHECKING:
     from webfoot.results import Column
     from webfoot.views import View
 
-# A preview is read by a person: more rows than this help nobody, and cost the browser.
-_ROWS_IN_PREVIEW = 1000
+    _TextWriter = Callable[[duckdb.DuckDBPyRelation, Sink, duckdb.DuckDBPyConnection], int]
+
 _NUMBERS = frozenset(
     {
         *("tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "decimal"),
@@ -77,6 +81,10 @@ def write_view(
             rows = write_sheet(relation, SPREADSHEETS[view.spreadsheet], view.offset, sink, con)
         elif view.extension in _ARROW_WRITERS:
             rows = _ARROW_WRITERS[view.extension](_batches(relation, source), sink)
+        elif view.extension in _JSON_WRITERS:
+            number = number_as_doubles_have_it if view.exact else number_as_it_is
+            plain = map_columns(relation, partial(json_expression, number=number))
+            rows = _JSON_WRITERS[view.extension](plain, sink, con)
         else:
             rows = _TEXT_WRITERS[view.extension](relation, sink, con)
         if isinstance(sink, CompressedFile):
@@ -89,7 +97,7 @@ def _select(view: View, source: Path, kept: tuple[Column, ...], columns: tuple[C
     table = f"read_parquet({sql_text(str(source))})"
     limit, order = view.limit, ""
     if view.extension == "html":  # One more than is shown, to know whether there are more.
-        limit = min(_ROWS_IN_PREVIEW + 1, _ROWS_IN_PREVIEW + 1 if limit is None else limit)
+        limit = min(ROWS_IN_PREVIEW + 1, ROWS_IN_PREVIEW + 1 if limit is None else limit)
     if view.order:
         keys = [
             f"{sql_quoted(name)} {'DESC' if down else 'ASC'} NULLS LAST"
@@ -128,19 +136,18 @@ def _csv(relation: duckdb.DuckDBPyRelation, file: Sink, con: duckdb.DuckDBPyConn
 
 
 def _json(relation: duckdb.DuckDBPyRelation, file: Sink, con: duckdb.DuckDBPyConnection) -> int:
-    plain = map_columns(relation, json_expression)
-    return copy_text(plain, "(FORMAT json, ARRAY true)", file, con, lambda pieces: pieces)
+    return copy_text(relation, "(FORMAT json, ARRAY true)", file, con, lambda pieces: pieces)
 
 
 def _ndjson(relation: duckdb.DuckDBPyRelation, file: Sink, con: duckdb.DuckDBPyConnection) -> int:
-    plain = map_columns(relation, json_expression)
-    return copy_text(plain, "(FORMAT json)", file, con, lambda pieces: pieces)
+    return copy_text(relation, "(FORMAT json)", file, con, lambda pieces: pieces)
 
 
 def _geojson(relation: duckdb.DuckDBPyRelation, file: Sink, con: duckdb.DuckDBPyConnection) -> int:
-    plain = map_columns(relation, json_expression)
     feature = feature_reader(relation.columns)
-    return copy_text(plain, "(FORMAT json)", file, con, lambda pieces: _features(pieces, feature))
+    return copy_text(
+        relation, "(FORMAT json)", file, con, lambda pieces: _features(pieces, feature)
+    )
 
 
 def _html(relation: duckdb.DuckDBPyRelation, file: Sink, _: duckdb.DuckDBPyConnection) -> int:
@@ -148,7 +155,7 @@ def _html(relation: duckdb.DuckDBPyRelation, file: Sink, _: duckdb.DuckDBPyConne
         relation, lambda name, kind: f"CAST({csv_expression(name, kind)} AS VARCHAR)"
     )
     found = texts.fetchall()
-    rows = found[:_ROWS_IN_PREVIEW]
+    rows = found[:ROWS_IN_PREVIEW]
     columns = [
         (name, str(kind), "number" if kind.id in _NUMBERS else "text")
         for name, kind in zip(relation.columns, relation.types, strict=True)
@@ -162,15 +169,9 @@ _ARROW_WRITERS: dict[str, Callable[[Batches, Sink], int]] = {
     "parquet": _parquet,
     "arrow": write_stream,
 }
-_TEXT_WRITERS: dict[
-    str, Callable[[duckdb.DuckDBPyRelation, Sink, duckdb.DuckDBPyConnection], int]
-] = {
-    "csv": _csv,
-    "json": _json,
-    "ndjson": _ndjson,
-    "html": _html,
-    "geojson": _geojson,
-}
+_TEXT_WRITERS: dict[str, _TextWriter] = {"csv": _csv, "html": _html}
+# What they are given has its values as JSON has them.
+_JSON_WRITERS: dict[str, _TextWriter] = {"json": _json, "ndjson": _ndjson, "geojson": _geojson}
 
 
 def _features(

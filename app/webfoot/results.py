@@ -51,6 +51,7 @@ class Draft:
         usage: What the run took.
         failed: How many inputs of a fan-out failed.
         stored: Whether the store has its bytes already, because another machine wrote them.
+        truncated: Whether a query had more rows than were asked for.
     """
 
     etag: str
@@ -60,6 +61,7 @@ class Draft:
     usage: Usage = Usage()
     failed: int = 0
     stored: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Result:
         executions: How often this call has run, as far as the store remembers.
         before: The result that this one replaced, while somebody may still read ranges of it.
         failed: How many inputs of a fan-out failed.
+        truncated: Whether a query had more rows than were asked for.
     """
 
     key: str
@@ -95,6 +98,7 @@ class Result:
     executions: int
     before: Result | None = None
     failed: int = 0
+    truncated: bool = False
 
     def fresh(self, now: float) -> bool:
         """Whether the result may answer a new reader."""
@@ -215,6 +219,59 @@ class Fanout:
     def calls(self) -> list[Call]:
         """The inputs that make calls, in order."""
         return [item for item in self.inputs if isinstance(item, Call)]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a query may name; None for everything that there is.
+
+    Args:
+        udfs: The UDFs that it may call.
+        datasets: The datasets of the lake that it may read.
+    """
+
+    udfs: frozenset[str] | None = None
+    datasets: frozenset[str] | None = None
+
+    def has_udf(self, name: str) -> bool:
+        """Whether it may call this one."""
+        return self.udfs is None or name in self.udfs
+
+    def has_dataset(self, name: str) -> bool:
+        """Whether it may read this one."""
+        return self.datasets is None or name in self.datasets
+
+
+@dataclass(frozen=True)
+class Query:
+    """A text of SQL, answered with one table.
+
+    Args:
+        sql: The text.
+        parameters: What its placeholders stand for, as JSON: a list, or an object.
+        limit: At most so many rows, and the result tells whether there were more. None for all;
+            too many are then an error.
+        reach: What it may name.
+        version: The hash of what else its rows depend on: the code, and where the lake is.
+        audience: For whom it is; see `Call`.
+    """
+
+    sql: str
+    parameters: str
+    limit: int | None
+    reach: Reach
+    version: str
+    audience: Principal = EVERYBODY
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        named = [
+            "all" if names is None else json.dumps(sorted(names))
+            for names in (self.reach.udfs, self.reach.datasets)
+        ]
+        told = self.sql, self.parameters, str(self.limit), *named, self.version
+        told += _apart(self.audience)
+        object.__setattr__(self, "key", digest("query", *told))
 
 
 Question = Call | Fanout

@@ -23,7 +23,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (number INTEGER PRIMARY KEY, id TEXT UNIQUE, record TEXT NOT NULL)
 """
 
-Kind = Literal["call", "fan-out", "view"]
+Kind = Literal["call", "fan-out", "view", "query"]
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Run:
 
     Args:
         id: Its id.
-        udf: The UDF that ran, or whose result was written in another way.
-        arguments: Its canonical arguments; of another kind of run, what it was about, in words.
+        udf: The UDF that ran, or whose result was written in another way; empty for SQL.
+        arguments: Its canonical arguments; of SQL, the text and its parameters; of another kind of
+            run, what it was about, in words.
         started: When it was asked for, in seconds since 1970.
         seconds: How long it took, with the time that it waited for its turn.
-        kind: Whether it was a call, put the results of a fan-out together, or wrote a view.
+        kind: Whether it was a call, put the results of a fan-out together, wrote a view, or ran a
+            query.
         rows: Rows of its result; None if it failed.
         bytes: The length of its result; None if it failed.
         billed_ms: Its own time, as Lambda bills it; 0 if nothing ran.

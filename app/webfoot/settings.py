@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from webfoot import quantities
+from webfoot.datasets import Dataset, read_datasets
 from webfoot.errors import SettingsError
 from webfoot.masking import mask
 
@@ -258,6 +259,12 @@ class Settings:
     )
     workers: int = _setting(cores(), _read_count, "How many UDFs run at once.")
     queue: int = _setting(256, _read_count, "How many calls may wait before the answer is 503.")
+    queue_wait: float = _setting(
+        120.0,
+        quantities.timeout,
+        "How long a call may have to wait for its turn, as far as can be told, before the answer is"
+        " 503.",
+    )
     calls: int = _setting(
         100_000, _read_count, "How many calls one request may lead to, through all that it calls."
     )
@@ -293,6 +300,23 @@ class Settings:
     # nobody.
     cache: float = _setting(
         600.0, quantities.seconds, "How long a result is fresh, unless its UDF says otherwise."
+    )
+    sql: bool = _setting(True, _read_bool, "Whether SQL is answered, at `/query`.")
+    sql_limit: int = _setting(
+        1_000, _read_count, "How many rows `POST /query` answers with, unless it says otherwise."
+    )
+    sql_rows: int = _setting(1_000_000, _read_count, "How many rows a query may have.")
+    sql_size: int = _setting(
+        256 * 10**6, quantities.size, "How large the rows of a query may be, in memory."
+    )
+    sql_timeout: float = _setting(
+        60.0, quantities.timeout, "How long a query may take, with all that it calls."
+    )
+    sql_memory: int = _setting(10**9, quantities.size, "How much memory a query may use.")
+    lake: tuple[Dataset, ...] = _setting(
+        (),
+        read_datasets,
+        "Files that SQL reads by a name, as `name=place, …`: paths, `s3://…`, `https://…`.",
     )
     reload: bool = _setting(False, _read_bool, "Whether saved files go live at once.")
     debug: bool = _setting(

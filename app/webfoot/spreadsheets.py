@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from webfoot.literals import sql_quoted, sql_text
-from webfoot.texts import csv_expression, end_lines_with_crlf, fill_blank_records, text_of
+from webfoot.texts import (
+    LONG_NUMBERS,
+    csv_expression,
+    end_lines_with_crlf,
+    fill_blank_records,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -76,7 +82,6 @@ _LEFT_OUT = re.compile("^([\\t\\r\\n\\x00])")
 # Both programs keep 15 digits of a number and make the others zero: of an identifier, another one.
 _DIGITS = 15
 _LARGEST_EXACT = 10**_DIGITS - 1
-_LONG_NUMBERS = frozenset({"bigint", "hugeint", "ubigint", "uhugeint", "decimal"})
 _SHORT_NUMBERS = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
 # Types with values that are not finite, which no spreadsheet has.
 _ENDLESS = frozenset({"float", "double", "date"})
@@ -224,7 +229,7 @@ def _value(column: str, kind: Any) -> str | None:
         return text
     if kind.id == "boolean":
         return f"upper({text})"
-    if kind.id in _LONG_NUMBERS:
+    if kind.id in LONG_NUMBERS:
         exact = f"{column} BETWEEN -{_LARGEST_EXACT} AND {_LARGEST_EXACT}"
         return f"CASE WHEN {exact} THEN {text} ELSE '''' || {text} END"
     if kind.id in _ENDLESS:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     from webfoot.files import Sink
 
+    Number = Callable[[str, Any], str]
+
 _PIECE = 1 << 20
+# Types with more digits than a double has.
+LONG_NUMBERS = frozenset({"bigint", "hugeint", "ubigint", "uhugeint", "decimal"})
+_LARGEST_EXACT = 2**53 - 1
+_DOUBLE_DIGITS = 15
 
 
 def copy_text(
@@ -110,11 +116,44 @@ def csv_expression(column: str, kind: Any) -> str:
     return column
 
 
-def json_expression(column: str, kind: Any) -> str:
-    """SQL that makes `column`, which may be an expression itself, ready for DuckDB's JSON."""
+def number_as_it_is(column: str, kind: Any) -> str:  # noqa: ARG001  # whatever it is
+    """The SQL of a number as JSON has it: with all its digits, of which a reader may keep few."""
+    return column
+
+
+def number_as_doubles_have_it(column: str, kind: Any) -> str:
+    """The SQL of a number that becomes a text where no double has it, and so no JavaScript."""
+    text = f"CAST({column} AS VARCHAR)"
+    if kind.id == "decimal":
+        size = dict(kind.children)
+        if size["precision"] <= _DOUBLE_DIGITS:
+            return column
+        if size["scale"]:
+            digits = f"length(trim(translate({text}, '-.', ''), '0'))"
+            return _either(f"{digits} <= {_DOUBLE_DIGITS}", column, text)
+    return _either(f"{column} BETWEEN -{_LARGEST_EXACT} AND {_LARGEST_EXACT}", column, text)
+
+
+def _either(condition: str, number: str, text: str) -> str:
+    return f"CASE WHEN {condition} THEN to_json({number}) ELSE to_json({text}) END"
+
+
+def json_expression(column: str, kind: Any, number: Number = number_as_it_is) -> str:
+    """SQL that makes a value ready for DuckDB's JSON.
+
+    Args:
+        column: A quoted name, or an expression.
+        kind: Its type.
+        number: Makes SQL of a long number.
+    """
+    if kind.id in LONG_NUMBERS:
+        return number(column, kind)
     make = _JSON_EXPRESSIONS.get(kind.id)
     if make is not None:
         return make(column, kind)
+    nested = _JSON_NESTED.get(kind.id)
+    if nested is not None:
+        return nested(column, kind, number)
     if kind.id.startswith("timestamp"):
         zone = "Z" if kind.id == "timestamp with time zone" else ""
         return f"replace(replace(CAST({column} AS VARCHAR), ' ', 'T'), '+00', '{zone}')"
@@ -130,26 +169,26 @@ def _json_float(column: str, kind: Any) -> str:
     return f"CAST(CAST({_json_double(column, kind)} AS VARCHAR) AS DOUBLE)"
 
 
-def _json_list(column: str, kind: Any) -> str:
-    inner = json_expression("item", kind.children[0][1])
+def _json_list(column: str, kind: Any, number: Number) -> str:
+    inner = json_expression("item", kind.children[0][1], number)
     return column if inner == "item" else f"[{inner} FOR item IN {column}]"
 
 
-def _json_struct(column: str, kind: Any) -> str:
+def _json_struct(column: str, kind: Any, number: Number) -> str:
     parts = {name: f"{column}[{sql_text(name)}]" for name, _ in kind.children}
-    mapped = {name: json_expression(parts[name], inner) for name, inner in kind.children}
+    mapped = {name: json_expression(parts[name], inner, number) for name, inner in kind.children}
     if mapped == parts:
         return column
     fields = ", ".join(f"{sql_quoted(name)} := {text}" for name, text in mapped.items())
     return f"CASE WHEN {column} IS NOT NULL THEN struct_pack({fields}) END"
 
 
-def _json_map(column: str, kind: Any) -> str:
+def _json_map(column: str, kind: Any, number: Number) -> str:
     kinds = dict(kind.children)
     key, value = "entry['key']", "entry['value']"
     # A key becomes a text whatever it is, and must not become null.
     new_key = key if kinds["key"].id in ("float", "double") else json_expression(key, kinds["key"])
-    new_value = json_expression(value, kinds["value"])
+    new_value = json_expression(value, kinds["value"], number)
     if (new_key, new_value) == (key, value):
         return column
     entries = f"[{{'k': {new_key}, 'v': {new_value}}} FOR entry IN map_entries({column})]"
@@ -160,6 +199,8 @@ _JSON_EXPRESSIONS: dict[str, Callable[[str, Any], str]] = {
     "double": _json_double,
     "float": _json_float,
     "blob": lambda column, _: f"to_base64({column})",
+}
+_JSON_NESTED: dict[str, Callable[[str, Any, Number], str]] = {
     "list": _json_list,
     "array": _json_list,
     "struct": _json_struct,

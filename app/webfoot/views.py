@@ -40,17 +40,24 @@ OPTIONS: Mapping[str, str] = {
     " is too large is cut, with a note. Means `_errors=inline`; `excel` means `_bom=1`, too.",
     "_errors": "`inline`: an error is CSV as well, so that its message is seen in the sheet.",
     "_bom": "`1`: CSV that begins with a byte order mark, by which Excel knows UTF-8.",
+    "_exact": "`1`: JSON in which a number is a text if no double has it: an integer beyond 2⁵³, a"
+    " decimal of more than 15 digits. JavaScript would read another number.",
 }
+# A preview is read by a person: more rows than this help nobody, and cost the browser.
+ROWS_IN_PREVIEW = 1000
 # Query parameters that people and tools append only to get past a cache.
 CACHE_BUSTERS = frozenset({"_", "_cb", "_ts", "_t", "_nocache", "_cachebust", "_dc", "_hop"})
 # Part of every view's key: to be raised when a format's bytes change.
 _FORMATS_VERSION = "2"
-# What options that only CSV has may say.
+# What options may say that only some formats have...
 CHOICES: Mapping[str, Sequence[str]] = {
     "_for": ("sheets", "excel"),
     "_errors": ("inline",),
     "_bom": ("0", "1"),
+    "_exact": ("0", "1"),
 }
+# ...which are CSV, if not these.
+_FORMATS_OF: Mapping[str, Sequence[str]] = {"_exact": ("json", "ndjson", "geojson")}
 # Options that may be repeated, which continues the list.
 _LISTS = frozenset({"_columns", "_order"})
 _MOST_ROWS = 2**63 - 1
@@ -70,6 +77,7 @@ class View:
         spreadsheet: What CSV is made safe and small enough for: `sheets`, `excel` or None.
         bom: Whether CSV begins with a byte order mark.
         gzip: Whether the bytes are compressed, for a client that asks for it.
+        exact: Whether JSON has texts in place of numbers that no double has.
     """
 
     extension: str
@@ -80,6 +88,7 @@ class View:
     spreadsheet: str | None = None
     bom: bool = False
     gzip: bool = False
+    exact: bool = False
 
     @property
     def canonical(self) -> bool:
@@ -109,7 +118,7 @@ class View:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-                raise _refuse(option, f"the result has no column {name!r}; {hint}", name)
+                raise refuse(option, f"the result has no column {name!r}; {hint}", name)
 
 
 def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
@@ -128,24 +137,25 @@ def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
         if name in CACHE_BUSTERS or not text:
             continue
         if name not in OPTIONS:
-            raise _refuse(name, f"is no option of Webfoot's; known: {', '.join(OPTIONS)}", text)
+            raise refuse(name, f"is no option of Webfoot's; known: {', '.join(OPTIONS)}", text)
         if name in given and name not in _LISTS:
-            raise _refuse(name, "is given twice; give it once", text)
+            raise refuse(name, "is given twice; give it once", text)
         if name in CHOICES:
             _check_choice(name, text, extension)
         given[name] = f"{given[name]},{text}" if name in given else text
     limit, spreadsheet = given.get("_limit"), given.get("_for")
     columns = _names("_columns", given.get("_columns", ""))
     if len(set(columns)) < len(columns):
-        raise _refuse("_columns", "names a column twice; name it once", given["_columns"])
+        raise refuse("_columns", "names a column twice; name it once", given["_columns"])
     return View(
         extension=extension,
-        limit=None if limit is None else _count("_limit", limit),
-        offset=_count("_offset", given.get("_offset", "0")),
+        limit=None if limit is None else read_count("_limit", limit),
+        offset=read_count("_offset", given.get("_offset", "0")),
         columns=columns,
         order=tuple(_direction(name) for name in _names("_order", given.get("_order", ""))),
         spreadsheet=spreadsheet,
         bom=given.get("_bom", "1" if spreadsheet == "excel" else "0") == "1",
+        exact=given.get("_exact") == "1",
     )
 
 
@@ -154,7 +164,7 @@ def _names(option: str, text: str) -> tuple[str, ...]:
         rows = list(csv.reader([text], skipinitialspace=True, strict=True))
     except csv.Error as error:
         message = f"must be column names separated by commas, quoted as in CSV ({error})"
-        raise _refuse(option, message, text) from None
+        raise refuse(option, message, text) from None
     return tuple(name.strip() for row in rows for name in row if name.strip())
 
 
@@ -165,22 +175,30 @@ def _direction(name: str) -> tuple[str, bool]:
     return name.removeprefix("-"), name.startswith("-")
 
 
-def _count(option: str, text: str) -> int:
+def read_count(option: str, text: str) -> int:
+    """Read how many rows an option means.
+
+    Raises:
+        InvalidParameters: If it is no such number.
+    """
     # Not `isdigit` alone: it takes digits of every script, some of which `int` does not read.
     digits = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
     if not digits or int(text) > _MOST_ROWS:
-        raise _refuse(option, "must be a whole number of rows, 0 or more", text)
+        raise refuse(option, "must be a whole number of rows, 0 or more", text)
     return int(text)
 
 
 def _check_choice(option: str, text: str, extension: str) -> None:
-    if extension != "csv":
-        raise _refuse(option, "is for .csv only; leave it out, or ask for .csv", text)
+    formats = _FORMATS_OF.get(option, ("csv",))
+    if extension not in formats:
+        told = " and ".join(f".{name}" for name in formats)
+        raise refuse(option, f"is for {told} only; leave it out, or ask for .{formats[0]}", text)
     if text not in CHOICES[option]:
-        raise _refuse(option, f"must be {' or '.join(CHOICES[option])}", text)
+        raise refuse(option, f"must be {' or '.join(CHOICES[option])}", text)
 
 
-def _refuse(option: str, message: str, value: str) -> InvalidParameters:
+def refuse(option: str, message: str, value: str) -> InvalidParameters:
+    """What is wrong with one of Webfoot's own parameters."""
     value = mask_values(value, option)
     fault = {"parameter": option, "message": message, "value": value}
     return InvalidParameters(f"{option}: {message}, got {value!r}", errors=[fault])

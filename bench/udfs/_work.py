@@ -5,16 +5,17 @@ import time
 import pyarrow as pa
 
 COMPUTES_S = 0.001
+COMPUTES_LONG_S = 0.1
 WAITS_S = 0.1
 
 
-def compute(n: int) -> pa.Table:
-    """Ten rows after a millisecond of computing.
+def compute(n: int, seconds: float = COMPUTES_S) -> pa.Table:
+    """Ten rows after a millisecond of computing, or so many seconds.
 
-    A millisecond of this thread's own time, not of the clock's: by the clock, a process that waits
+    Of this thread's own time, not of the clock's: by the clock, a process that waits
     for a core would compute meanwhile, and too many processes at once would look fast.
     """
-    end = time.thread_time() + COMPUTES_S
+    end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
     return _multiples(n)

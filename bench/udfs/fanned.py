@@ -5,7 +5,7 @@ import pyarrow as pa
 import webfoot
 from webfoot import udf
 
-from ._work import compute, wait
+from ._work import COMPUTES_LONG_S, compute, wait
 
 
 @udf
@@ -17,6 +17,16 @@ def busy(n: int, tag: str = "") -> pa.Table:  # noqa: ARG001 - it tells calls ap
         tag: Any text, to have a call that nobody made before.
     """
     return compute(n)
+
+
+@udf
+def heavy(n: int) -> pa.Table:
+    """Multiples of a number, after a tenth of a second of computing.
+
+    Args:
+        n: The number.
+    """
+    return compute(n, COMPUTES_LONG_S)
 
 
 @udf

@@ -65,6 +65,9 @@ RESULTS = [
     ("POST", "/udfs/delays/map"),
     ("GET", "/jobs/{job}.csv"),
     ("HEAD", "/jobs/{job}.json"),
+    ("GET", "/query.csv"),
+    ("HEAD", "/query.json"),
+    ("POST", "/query"),
 ]
 
 
@@ -117,6 +120,9 @@ def test_what_is_not_in_the_table_nobody_is_told_of() -> None:
         "//udfs",
         "/runs/a/b",
         "/shares/a/b",
+        "/query.csv/",
+        "/query/a.csv",
+        "/jobs/1.csv/",
     ):
         assert wanted_by(scope_of("GET", path)) is None
 
@@ -171,8 +177,8 @@ class Kind:
         return 403 if wanted.need is Need.FOLLOW and read not in self.formats else 200
 
 
-BOTH = frozenset({Need.JOBS, Need.SHARE})
-ALL = BOTH | {Need.ADMIN}
+ANALYST = frozenset({Need.SQL, Need.JOBS, Need.SHARE})
+ALL = ANALYST | {Need.ADMIN}
 KINDS = (
     *("nobody", "stranger", "wrong secret", "revoked", "expired", "no scheme", "tampered link"),
     *("expired link", "revoked link", "link", "viewer", "analyst", "admin", "narrow", "reader"),
@@ -193,9 +199,14 @@ class Place:
         for name, value in self.samples.items():
             path = path.replace(f"{{{name}}}", value)
         body: Any = [{"month": 1}] if path.endswith("/map") else {"udf": "delays"}
+        asked = [kind.query] if kind.query else []
+        if path.startswith("/query."):
+            asked.append("sql=SELECT%201")
+        elif path == "/query":
+            body = {"query": "SELECT 1"}
         return self.http.request(
             method,
-            path + (f"?{kind.query}" if kind.query else ""),
+            path + (f"?{'&'.join(asked)}" if asked else ""),
             headers=kind.headers,
             json=body if method == "POST" else None,
         )
@@ -231,13 +242,13 @@ def kinds_in(place: Path) -> dict[str, Kind]:
         "revoked link": stranger({}, f"_share={revoked}"),
         "link": Kind(query=f"_share={link}", udfs=("delays",), formats=("csv",), share=True),
         "viewer": Kind(key("viewer")),
-        "analyst": Kind(key("analyst"), may=BOTH),
+        "analyst": Kind(key("analyst"), may=ANALYST),
         "admin": Kind(key("admin"), may=ALL),
-        "narrow": Kind(key("analyst", udfs=("del*",)), may=BOTH, udfs=("delays",)),
+        "narrow": Kind(key("analyst", udfs=("del*",)), may=ANALYST, udfs=("delays",)),
         "reader": Kind(key("reader"), udfs=("delays",), formats=("csv", "parquet")),
         "nothing": Kind(key("nothing"), udfs=()),
         "forgotten role": Kind(key("no-such-role"), udfs=()),
-        "spent": Kind(key("analyst", limits=spent), may=BOTH, spent=True),
+        "spent": Kind(key("analyst", limits=spent), may=ANALYST, spent=True),
     }
 
 

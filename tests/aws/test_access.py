@@ -111,3 +111,10 @@ def test_links_are_given_out_but_not_listed(told: Environment) -> None:
     url = json.loads(made.body)["urls"]["csv"]
     assert ask(told, url[url.index("/udfs/") :]).body == b"n\r\n0\r\n"
     assert "keeps no list of links" in detail(ask(told, "/shares", **bearer(TEXT)))
+
+
+def test_an_event_of_sql_shows_its_key_itself(told: Environment) -> None:
+    refused = told.invoke({"q": "FROM rows(n := 2)"}).json()
+    assert (refused["status"], refused["code"]) == (401, "unauthorized")
+    answer = told.invoke({"q": "FROM rows(n := 2)", "key": TEXT}).json()
+    assert answer["data"] == [{"n": 0}, {"n": 1}]

@@ -144,6 +144,21 @@ def test_nothing_of_one_caller_is_visible_to_the_next(function: Environment) -> 
         assert json.loads(ask(function, f"/udfs/tables.json?n={n}").body) == [{"seen": 0}]
 
 
+def test_sql_is_an_event_of_its_own_and_the_body_of_a_request(function: Environment) -> None:
+    first = function.invoke({"q": "SELECT * FROM range(1000000000)", "limit": 20}).json()
+    assert (first["rows"], first["truncated"]) == (20, True)
+    assert first["data"][-1] == {"range": 19}
+    asked = Asked("POST", "/query", {"content-type": "application/json"})
+    body = json.dumps({"query": "FROM noise(pieces := 2) SELECT count(*) AS n"})
+    posted = answer(function, {**event_of("function_url", asked), "body": body})
+    assert posted.status == 200
+    told = json.loads(posted.body)
+    assert told["data"] == [{"n": 2}]
+    assert told["metadata"]["warm"] is True
+    refused = function.invoke({"query": "FROM read_text('/etc/passwd')"}).json()
+    assert (refused["status"], refused["code"]) == (403, "query-refused")
+
+
 def test_a_scheduled_event_keeps_an_instance_warm(function: Environment) -> None:
     event = {"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "detail": {}}
     assert function.invoke(event).json() == {"warm": True}

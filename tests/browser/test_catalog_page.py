@@ -79,3 +79,23 @@ def test_the_attach_statement_is_copied(open_page: Callable[..., Page]) -> None:
     expect(page.get_by_role("button", name="Copy the ATTACH statement")).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert "/catalog.duckdb' AS udfs;" in copied
+
+
+def test_sql_is_asked_and_answered_on_the_page(open_page: Callable[..., Page]) -> None:
+    page = open_page("/")
+    box = page.get_by_label("SQL, one SELECT")
+    box.fill("FROM squares(rows := 3) SELECT max(square) AS largest")
+    page.get_by_role("button", name="Ask").click()
+    rows = page.get_by_role("region", name="Rows of the result")
+    expect(rows.get_by_role("cell")).to_have_text(["4"])
+    expect(page.locator("#asked")).to_have_text("1 row")
+    box.fill("FROM range(5000)")
+    box.press("Control+Enter")
+    expect(page.locator("#asked")).to_have_text("The first 1,000 rows")
+
+
+def test_sql_that_is_refused_is_told_on_the_page(open_page: Callable[..., Page]) -> None:
+    page = open_page("/", statuses=(403,))
+    page.get_by_label("SQL, one SELECT").fill("DROP TABLE a")
+    page.get_by_role("button", name="Ask").click()
+    expect(page.locator("#refused")).to_contain_text("and this is DROP")

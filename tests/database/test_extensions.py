@@ -72,8 +72,8 @@ def test_one_in_the_folder_wins(tmp_path: Path) -> None:
 
 
 def test_a_flat_folder_will_do(tmp_path: Path) -> None:
-    flat = write_extension(tmp_path / f"tpch{SUFFIX}")
-    assert Extensions(tmp_path).find("tpch") == flat
+    flat = write_extension(tmp_path / f"tpcds{SUFFIX}")
+    assert Extensions(tmp_path).find("tpcds") == flat
 
 
 def test_one_of_another_version_in_the_folder_gives_way_to_a_package(tmp_path: Path) -> None:
@@ -91,35 +91,35 @@ def test_one_of_another_version_in_the_folder_gives_way_to_a_package(tmp_path: P
 def test_one_for_another_duckdb_says_how_to_get_the_right_one(
     version: str, made_for: str | None, told: str, tmp_path: Path, con: duckdb.DuckDBPyConnection
 ) -> None:
-    path = write_extension(tmp_path / f"tpch{SUFFIX}", version, made_for)
+    path = write_extension(tmp_path / f"tpcds{SUFFIX}", version, made_for)
     with pytest.raises(ExtensionUnavailable) as caught:
-        Extensions(tmp_path).load(con, "tpch")
+        Extensions(tmp_path).load(con, "tpcds")
     message = str(caught.value)
-    assert f"tpch does not load in DuckDB {VERSION}: {path} {told}" in message
-    assert f"pip install duckdb-extension-tpch=={VERSION}" in message
-    assert f"webfoot extensions bake --target {tmp_path} tpch" in message
+    assert f"tpcds does not load in DuckDB {VERSION}: {path} {told}" in message
+    assert f"pip install duckdb-extension-tpcds=={VERSION}" in message
+    assert f"webfoot extensions bake --target {tmp_path} tpcds" in message
 
 
 def test_what_we_read_of_a_file_is_what_duckdb_reads(
     tmp_path: Path, con: duckdb.DuckDBPyConnection
 ) -> None:
-    path = write_extension(tmp_path / f"tpch{SUFFIX}", "v1.4.0")
+    path = write_extension(tmp_path / f"tpcds{SUFFIX}", "v1.4.0")
     with pytest.raises(duckdb.InvalidInputException, match=r"DuckDB version 'v1\.4\.0'"):
         con.execute(f"LOAD '{path}'")
 
 
 def test_a_version_of_the_c_interface_is_not_taken_for_duckdb_s(tmp_path: Path) -> None:
-    path = write_extension(tmp_path / f"tpch{SUFFIX}", "v1.2.0", abi="C_STRUCT")
-    assert Extensions(tmp_path).find("tpch") == path
+    path = write_extension(tmp_path / f"tpcds{SUFFIX}", "v1.2.0", abi="C_STRUCT")
+    assert Extensions(tmp_path).find("tpcds") == path
 
 
 @pytest.mark.parametrize("size", [0, 3, 256, 511])
 def test_a_broken_file_is_duckdb_s_to_refuse(
     size: int, tmp_path: Path, con: duckdb.DuckDBPyConnection
 ) -> None:
-    (tmp_path / f"tpch{SUFFIX}").write_bytes(b"x" * size)
-    with pytest.raises(ExtensionUnavailable, match=r"tpch does not load .*; pip install"):
-        Extensions(tmp_path).load(con, "tpch")
+    (tmp_path / f"tpcds{SUFFIX}").write_bytes(b"x" * size)
+    with pytest.raises(ExtensionUnavailable, match=r"tpcds does not load .*; pip install"):
+        Extensions(tmp_path).load(con, "tpcds")
 
 
 def test_what_is_nowhere_is_not_downloaded(con: duckdb.DuckDBPyConnection) -> None:

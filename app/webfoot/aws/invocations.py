@@ -23,6 +23,7 @@ from webfoot.aws.fronts import LAMBDA_BYTES, front_of
 from webfoot.aws.invoking import Busy, Died, Refused, make_invoker
 from webfoot.aws.jobs import event_for, is_batch, is_job, run_batch, run_job
 from webfoot.aws.orders import Deadline, is_order, obey
+from webfoot.aws.queries import answer_of, is_query, request_of
 from webfoot.aws.runner import make_runner
 from webfoot.errors import DeadlineReached, ResultTooLarge, ServerBusy
 from webfoot.jobs.running import Jobs
@@ -93,8 +94,8 @@ class Handler:
         """Answer one event.
 
         Args:
-            event: A request, as API Gateway, a Function URL or a load balancer hands it over; a
-                run or a job that another instance hands over; messages of a queue, which ask for
+            event: A request, as API Gateway, a Function URL or a load balancer hands it over; SQL;
+                a run or a job that another instance hands over; messages of a queue, which ask for
                 jobs; or a scheduled event, which keeps an instance warm.
             context: Lambda's own.
 
@@ -103,6 +104,8 @@ class Handler:
         """
         if event.get("source") == _SCHEDULED:
             return {"warm": True}
+        if is_query(event):
+            return answer_of(self(request_of(event), context))
         self._deadline.ends_at = time.time() + _left_s(context) - _MARGIN_S
         self._idle.clear()
         try:

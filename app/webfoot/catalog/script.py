@@ -18,11 +18,12 @@ from webfoot.literals import sql_name, sql_text
 from webfoot.parameters import choices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from webfoot.catalog.macros import Macro
     from webfoot.definition import Udf
     from webfoot.registry import Registry
+    from webfoot.results import Reach
 
 # What the catalog is attached as, in documents, and by the script that is run by hand.
 MACROS_SCHEMA = "udfs"
@@ -75,6 +76,9 @@ class _Names:
     each: str | None
     partitioned: str | None
 
+    def __iter__(self) -> Iterator[str]:
+        return filter(None, (self.plain, self.each, self.partitioned))
+
 
 def catalog_script(
     registry: Registry, base_url: str, lifetimes: Mapping[str, float], kind: Kind
@@ -105,6 +109,41 @@ def standalone_script(
     )
 
 
+def macro_names(registry: Registry, reach: Reach) -> list[str]:
+    """What the macros are called of the UDFs that are in reach."""
+    names = _names(registry)
+    return [name for udf in registry if reach.has_udf(udf) for name in names[udf]]
+
+
+def partial_script(
+    registry: Registry, base_url: str, lifetimes: Mapping[str, float], wanted: Collection[str]
+) -> str:
+    """So much of the catalog as some statement names: made anew for it, the whole would take long.
+
+    Args:
+        registry: The UDFs.
+        base_url: See `catalog_script`.
+        lifetimes: Those of the UDFs that are told of in the tables, likewise.
+        wanted: The names of macros and tables, in lower case.
+    """
+    names = _names(registry)
+    made = (
+        _creation(macro, f"{MACROS_SCHEMA}.")
+        for udf in registry.values()
+        if any(name.lower() in wanted for name in names[udf.name])
+        for macro in _macros(udf, names[udf.name], base_url, Kind.TYPED)
+        if macro.name.lower() in wanted
+    )
+    told = [registry[name] for name in lifetimes]
+    tables = (
+        statement
+        for name, statements in _tables(told, names, "", lifetimes, f"{MACROS_SCHEMA}.").items()
+        if name in wanted
+        for statement in statements
+    )
+    return _joined([*made, *tables])
+
+
 def _joined(statements: Iterable[str]) -> str:
     return "".join(f"{statement};\n" for statement in statements)
 
@@ -117,15 +156,29 @@ def _statements(
     within: str = "",
 ) -> Iterator[str]:
     names = _names(registry)
-    udfs: list[list[Any]] = []
-    parameters: list[list[Any]] = []
     for udf in registry.values():
         for macro in _macros(udf, names[udf.name], base_url, kind):
             yield from _define(macro, within)
-        udfs.append(_udf_row(udf, names[udf.name], base_url, lifetimes[udf.name]))
-        parameters += _parameter_rows(udf)
-    yield from _table(f"{within}udfs", _UDFS, udfs, "The UDFs, and what their macros are called.")
-    yield from _table(f"{within}parameters", _PARAMETERS, parameters, "The parameters of the UDFs.")
+    for statements in _tables(registry.values(), names, base_url, lifetimes, within).values():
+        yield from statements
+
+
+def _tables(
+    udfs: Iterable[Udf],
+    names: Mapping[str, _Names],
+    base_url: str,
+    lifetimes: Mapping[str, float],
+    within: str,
+) -> dict[str, Iterator[str]]:
+    """What makes the tables that describe UDFs, by their names."""
+    told = list(udfs)
+    described = (_udf_row(udf, names[udf.name], base_url, lifetimes[udf.name]) for udf in told)
+    parameters = (row for udf in told for row in _parameter_rows(udf))
+    about = {
+        "udfs": (_UDFS, described, "The UDFs, and what their macros are called."),
+        "parameters": (_PARAMETERS, parameters, "The parameters of the UDFs."),
+    }
+    return {name: _table(f"{within}{name}", *content) for name, content in about.items()}
 
 
 def _names(registry: Registry) -> dict[str, _Names]:
@@ -160,9 +213,14 @@ def _macros(udf: Udf, names: _Names, base_url: str, kind: Kind) -> Iterator[Macr
 
 
 def _define(macro: Macro, within: str) -> Iterator[str]:
+    yield _creation(macro, within)
     name = within + sql_name(macro.name)
-    yield f"CREATE OR REPLACE MACRO {name}({', '.join(macro.arguments)}) AS TABLE {macro.body}"
     yield f"COMMENT ON MACRO TABLE {name} IS {sql_text(macro.comment)}"
+
+
+def _creation(macro: Macro, within: str) -> str:
+    name = within + sql_name(macro.name)
+    return f"CREATE OR REPLACE MACRO {name}({', '.join(macro.arguments)}) AS TABLE {macro.body}"
 
 
 def _udf_row(udf: Udf, names: _Names, base_url: str, lifetime: float) -> list[Any]:
@@ -223,13 +281,13 @@ def _bounds(schema: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _table(
-    name: str, columns: Mapping[str, str], rows: Sequence[Sequence[Any]], comment: str
+    name: str, columns: Mapping[str, str], rows: Iterable[Sequence[Any]], comment: str
 ) -> Iterator[str]:
     declared = ", ".join(f"{sql_name(column)} {kind}" for column, kind in columns.items())
     yield f"CREATE OR REPLACE TABLE {name}({declared})"
     yield f"COMMENT ON TABLE {name} IS {sql_text(comment)}"
-    if rows:
-        written = ",\n  ".join(f"({', '.join(map(_value, row))})" for row in rows)
+    written = ",\n  ".join(f"({', '.join(map(_value, row))})" for row in rows)
+    if written:
         yield f"INSERT INTO {name} VALUES\n  {written}"
 
 

@@ -24,8 +24,7 @@ from webfoot.cli.querying import query
 from webfoot.cli.running import run
 from webfoot.cli.serving import serve
 from webfoot.cli.shares import share
-from webfoot.errors import Error, InvalidParameters, SettingsError, UdfNotFound
-from webfoot.querying import QueryFailed
+from webfoot.errors import Error, InvalidParameters, QueryFailed, SettingsError, UdfNotFound
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,13 +46,13 @@ def main() -> None:
     try:
         commands(prog_name="webfoot")
     except Error as error:
-        if isinstance(error, UdfNotFound | InvalidParameters):
+        # A query that fails without a UDF's failing is wrong itself.
+        is_query = isinstance(error, QueryFailed) and not error.run
+        if is_query or isinstance(error, UdfNotFound | InvalidParameters):
             _fail(error.detail, 2)
         if error.traceback:
             click.echo(error.traceback, err=True)
         _fail(error.detail, 1)
-    except QueryFailed as failure:
-        _fail(failure.message, 1 if failure.run else 2)
     except (SettingsError, OSError) as error:
         _fail(str(error), 2)
 

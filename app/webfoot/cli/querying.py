@@ -22,9 +22,9 @@ from webfoot.cli.display import count, show_problems, show_rows
 from webfoot.cli.options import FOLDER_OPTION, RUNNER, STORE, settings_of, with_folder
 from webfoot.cli.output import beside, check_target, extension_of
 from webfoot.cli.serving import listen
-from webfoot.errors import Error
+from webfoot.errors import Error, QueryFailed
 from webfoot.quantities import write_seconds
-from webfoot.querying import FORMATS, Catalog, QueryFailed, Rows
+from webfoot.querying.attached import FORMATS, Catalog, Rows
 from webfoot.settings import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _markdown(answer: Rows) -> str:
     return head + "".join(map(line, answer.rows))
 
 
-def _explain(failure: QueryFailed, source: _Source) -> Exception:
+def _explain(failure: QueryFailed, source: _Source) -> Error:
     """The failure with what is known of the run, if it was one in this process."""
     record = source.runs.find(failure.run) if source.runs and failure.run else None
     if record is not None and record.problem:
@@ -221,6 +221,6 @@ def _explain(failure: QueryFailed, source: _Source) -> Exception:
         if log:
             click.echo(log, err=True)
         error = Error.from_problem(record.problem)
-        error.detail = failure.message
+        error.detail = failure.detail
         return error
     return failure

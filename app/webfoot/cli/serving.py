@@ -33,6 +33,7 @@ _OBJECTS_A_COLLECTION = 20_000
 @RUNNER
 @click.option("--workers", help="How many UDFs run at once.  [default: one per core]")
 @click.option("--queue", help="How many calls may wait.  [default: 256]")
+@click.option("--queue-wait", help="How long a call may have to wait.  [default: 2m]")
 @click.option("--calls", help="How many calls a request may lead to.  [default: 100,000]")
 @click.option("--depth", help="How deep UDFs may call UDFs.  [default: 16]")
 @click.option("--timeout", help="How long a run may take.  [default: 2m]")

@@ -87,8 +87,22 @@ class Calls(Protocol):
     def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
         """Call `udf` with each of these canonical arguments, and tell each answer as it comes.
 
+        A run of SQL has a query string in place of each.
+
         Raises:
             Error: If the calls cannot be made at all.
+        """
+
+
+class Finder(Protocol):
+    """Makes the calls of a run of SQL, from within that run."""
+
+    def file(self, name: str, query: str, seconds: float) -> Path:
+        """The Parquet file that a request for the UDF with this query string is answered with.
+
+        Raises:
+            TimeoutError: If there is none in so many seconds.
+            Error: Why there is none.
         """
 
 

@@ -20,6 +20,7 @@ from webfoot.runners.nested import Answers, write_inputs
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from webfoot.registry import Registry
 
@@ -149,3 +150,7 @@ class JobCaller:
         """Ask the server."""
         arguments = write_inputs(self._registry, name, inputs)
         return self._conversation.ask(self._job, name, arguments, inputs)
+
+    def file(self, name: str, query: str, seconds: float) -> Path:
+        """Ask the server for the file of one; see `webfoot.runners.Finder`."""
+        return self._conversation.ask(self._job, name, [query], [{}]).file(seconds)

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from webfoot.database.attaching import attachable
 from webfoot.errors import (
     Error,
-    MemoryExceeded,
     RunError,
     ServerBusy,
     StorageFull,
@@ -31,9 +30,9 @@ from webfoot.errors import (
 )
 from webfoot.files import is_disk_full
 from webfoot.formats import write_view
-from webfoot.quantities import write_size
 from webfoot.registry import author_traceback
-from webfoot.runners.jobs import StitchJob, UdfJob, ViewJob
+from webfoot.runners.exceeded import memory_exceeded, time_exceeded
+from webfoot.runners.jobs import QueryJob, StitchJob, UdfJob, ViewJob
 from webfoot.tables.conversion import to_batches
 from webfoot.tables.parquet import write
 from webfoot.tables.stitching import Part, stitch
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from webfoot.database.calls import CallDatabase
     from webfoot.definition import Udf
     from webfoot.results import Draft
+    from webfoot.runners import Finder
     from webfoot.runners.jobs import Job
     from webfoot.runners.meters import Meter
 
@@ -52,8 +52,21 @@ _MOST_TEXT = 10_000
 _TOLD_AS_THEY_ARE = (datetime.date, datetime.time, Decimal)
 
 
-def execute(job: Job, target: Path, database: CallDatabase, meter: Meter) -> Draft:
+def execute(
+    job: Job,
+    target: Path,
+    database: CallDatabase,
+    meter: Meter,
+    finder: Finder | None = None,
+) -> Draft:
     """Run `job` here and now.
+
+    Args:
+        job: The job.
+        target: Where its file is written.
+        database: What the calls of this process share.
+        meter: Tells what it took.
+        finder: Makes the calls of SQL.
 
     Raises:
         Error: Whatever happened, with the author's traceback and what it took.
@@ -67,6 +80,8 @@ def execute(job: Job, target: Path, database: CallDatabase, meter: Meter) -> Dra
             draft = stitch(list(_parts(job)), target, errors=job.errors)
             failed = sum(source.problem is not None for source in job.sources)
             draft = replace(draft, failed=failed)
+        elif isinstance(job, QueryJob):
+            draft = _query(job, target, finder)
         else:
             draft = _call(job, target, database)
     except BaseException as error:
@@ -76,6 +91,21 @@ def execute(job: Job, target: Path, database: CallDatabase, meter: Meter) -> Dra
         known.usage = meter()
         raise known from error
     return replace(draft, usage=meter())
+
+
+def _query(job: QueryJob, target: Path, finder: Finder | None) -> Draft:
+    # What locks SQL in is imported by those who ask SQL.
+    from webfoot.querying.running import run_query  # noqa: PLC0415
+
+    def find(name: str, query: str, seconds: float) -> Path:
+        if finder is None:
+            raise Error(f"{name} cannot be called here: nobody makes the calls of this query")
+        try:
+            return finder.file(name, query, seconds)
+        except TimeoutError:
+            raise time_exceeded(job) from None
+
+    return run_query(job, target, find)
 
 
 def _parts(job: StitchJob) -> Iterator[Part]:
@@ -186,12 +216,7 @@ def _as_error(error: BaseException, job: Job) -> Error:
     elif os.strerror(errno.ENOSPC) in _text(error):  # DuckDB's errors have no number.
         known = StorageFull(f"the disk is full: {_cut(_text(error))}")
     elif isinstance(error, MemoryError):
-        limit = write_size(job.memory_bytes)
-        known = MemoryExceeded(
-            f"it asked for more memory than the machine has, and may use {limit}; make it yield"
-            f" batches: {_cut(_text(error))}".rstrip(": "),
-            limit_bytes=job.memory_bytes,
-        )
+        known = memory_exceeded(job, "asked for more memory than the machine has")
     else:
         # The message of a KeyError, say, means little without its type.
         known = UdfFailed(_cut(f"{type(error).__name__}: {_text(error)}".rstrip(": ")))

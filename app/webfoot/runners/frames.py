@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from webfoot.access.principal import Principal
+from webfoot.datasets import Dataset
 from webfoot.errors import Error
-from webfoot.results import Column, Draft, Usage
+from webfoot.results import Column, Draft, Query, Reach, Usage
 from webfoot.runners import Answered
-from webfoot.runners.jobs import Source, StitchJob, UdfJob, ViewJob
+from webfoot.runners.jobs import QueryJob, QueryLimits, Source, StitchJob, UdfJob, ViewJob
 from webfoot.views import View
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def write_job(job: Job, target: Path, log: Path) -> dict[str, Any]:
             "names": list(job.names),
             "errors": job.errors,
         }
+    if isinstance(job, QueryJob):
+        return message | _write_query(job)
     columns = [[column.name, column.type] for column in job.columns]
     return message | {"view": asdict(job.view), "source": str(job.source), "columns": columns}
 
@@ -89,12 +92,43 @@ def read_job(message: Mapping[str, Any], registry: Registry | None) -> Job:
         )
         udf, names = registry.find(message["of"]), tuple(message["names"])
         return StitchJob(udf, sources, names, message["errors"], *limits)
+    if "query" in message and registry is not None:
+        return _read_query(message, registry)
     view = dict(message["view"])
     view["columns"] = tuple(view["columns"])
     view["order"] = tuple((name, down) for name, down in view["order"])
     columns = tuple(Column(*pair) for pair in message["columns"])
     source = Path(message["source"])
     return ViewJob(View(**view), source, columns, *limits)
+
+
+def _write_query(job: QueryJob) -> dict[str, Any]:
+    query = job.query
+    return {
+        "query": [query.sql, query.parameters, query.limit],
+        "reach": [
+            None if names is None else sorted(names)
+            for names in (query.reach.udfs, query.reach.datasets)
+        ],
+        "version": query.version,
+        "asker": query.audience.plain(),
+        "lifetimes": dict(job.lifetimes),
+        "lake": [[dataset.name, dataset.location] for dataset in job.lake],
+        "limits": asdict(job.limits),
+    }
+
+
+def _read_query(message: Mapping[str, Any], registry: Registry) -> QueryJob:
+    sql, parameters, limit = message["query"]
+    udfs, datasets = (None if names is None else frozenset(names) for names in message["reach"])
+    asker = Principal.from_plain(message["asker"])
+    return QueryJob(
+        Query(sql, parameters, limit, Reach(udfs, datasets), message["version"], asker),
+        registry,
+        message["lifetimes"],
+        tuple(Dataset(*pair) for pair in message["lake"]),
+        QueryLimits(**message["limits"]),
+    )
 
 
 def write_answered(answered: Answered) -> dict[str, Any]:

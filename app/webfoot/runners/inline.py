@@ -15,11 +15,11 @@ import anyio
 import anyio.to_thread
 
 from webfoot.billing import function_bytes
-from webfoot.errors import Error, RunCancelled, UdfTimeout
+from webfoot.errors import Error, RunCancelled
 from webfoot.interruption import Queries
-from webfoot.quantities import write_seconds
 from webfoot.results import Usage
 from webfoot.runners import SPARE_CALLS, Load
+from webfoot.runners.exceeded import time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
     from webfoot.runners.nested import Answers
-    from webfoot.runners.slots import Slot
+    from webfoot.runners.slots import Queue, Slot
 
 _T = TypeVar("_T")
 
@@ -44,11 +44,11 @@ class InlineRunner:
 
     Args:
         workers: How many run at once; many times as many that only wait.
-        queue: How many requests more may wait.
+        queue: Which requests may wait.
         temp: Where DuckDB may spill.
     """
 
-    def __init__(self, workers: int, queue: int, temp: Path) -> None:
+    def __init__(self, workers: int, queue: Queue, temp: Path) -> None:
         self.calls_at_once = workers + SPARE_CALLS
         self._slots = Slots(workers, queue)
         self._waiting_slots = Slots(workers * SHARED_JOBS, queue)
@@ -83,9 +83,7 @@ class InlineRunner:
                         limiter=anyio.CapacityLimiter(1),
                     )
             except TimeoutError:
-                error = UdfTimeout(
-                    f"it ran longer than {write_seconds(job.timeout_s)}", timeout_s=job.timeout_s
-                )
+                error = time_exceeded(job)
                 error.usage = Usage(job.timeout_s, memory_bytes=function_bytes())
                 raise error from None
 
@@ -101,7 +99,7 @@ class InlineRunner:
         from webfoot.runners.meters import meter_thread  # noqa: PLC0415
 
         with calling.through(caller), queries.watched():
-            return execute(job, target, self._open(), meter_thread())
+            return execute(job, target, self._open(), meter_thread(), caller)
 
     def _open(self) -> CallDatabase:
         from webfoot.database import sessions  # noqa: PLC0415  # likewise
@@ -179,9 +177,19 @@ class _LoopCaller:
 
     def outcomes(self, name: str, inputs: Sequence[Mapping[str, Any]]) -> Answers:
         """Have the event loop make the calls."""
-        from webfoot.runners.nested import Answers, write_inputs  # noqa: PLC0415  # likewise
+        from webfoot.runners.nested import write_inputs  # noqa: PLC0415  # likewise
 
-        arguments = write_inputs(self._registry, name, inputs)
+        return self._begin(name, write_inputs(self._registry, name, inputs), inputs)
+
+    def file(self, name: str, query: str, seconds: float) -> Path:
+        """Have it make one, for its file; see `webfoot.runners.Finder`."""
+        return self._begin(name, [query], [{}]).file(seconds)
+
+    def _begin(
+        self, name: str, arguments: Sequence[str], inputs: Sequence[Mapping[str, Any]]
+    ) -> Answers:
+        from webfoot.runners.nested import Answers  # noqa: PLC0415  # likewise
+
         answers = Answers(inputs, lambda: _cancel(asked))
         asking = self._ask(name, arguments, answers)
         asked = asyncio.run_coroutine_threadsafe(asking, self._loop)

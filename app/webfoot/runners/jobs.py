@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from webfoot.datasets import Dataset
     from webfoot.definition import Udf
-    from webfoot.results import Column
+    from webfoot.registry import Registry
+    from webfoot.results import Column, Query
     from webfoot.sources import Code
     from webfoot.views import View
 
+# A query that does not end when it is interrupted, at its limit, is ended after so long.
+_ENDING_S = 0.35
 # So many runs of UDFs that only wait share one process.
 SHARED_JOBS = 32
 
@@ -109,4 +113,55 @@ class StitchJob:
         return _code_of(self.udf)
 
 
-Job = UdfJob | ViewJob | StitchJob
+@dataclass(frozen=True)
+class QueryLimits:
+    """What a query may take.
+
+    Args:
+        rows: How many rows it may have.
+        size: How large they may be in memory, in bytes.
+        seconds: How long it may take before it is interrupted.
+        memory_bytes: How much memory it may use.
+    """
+
+    rows: int
+    size: int
+    seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class QueryJob:
+    """Run a text of SQL in a sandbox, and write its rows.
+
+    Args:
+        query: The SQL, and what it may name.
+        registry: The UDFs.
+        lifetimes: How long results are fresh, in seconds, of those that it may call.
+        lake: The datasets.
+        limits: What it may take.
+    """
+
+    query: Query
+    registry: Registry
+    lifetimes: Mapping[str, float]
+    lake: tuple[Dataset, ...]
+    limits: QueryLimits
+
+    @property
+    def code(self) -> Code:
+        """The snapshot that the UDFs are part of."""
+        return self.registry.code
+
+    @property
+    def timeout_s(self) -> float:
+        """How long it may take, in seconds, if interrupting does not end it."""
+        return self.limits.seconds + _ENDING_S
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much memory it may use."""
+        return self.limits.memory_bytes
+
+
+Job = UdfJob | ViewJob | StitchJob | QueryJob

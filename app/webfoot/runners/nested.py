@@ -12,6 +12,7 @@ from webfoot.tables.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from webfoot.registry import Registry
     from webfoot.runners import Answered
@@ -57,16 +58,9 @@ class Answers(Iterator[Outcome]):
         self._heard.put(said)
 
     def __next__(self) -> Outcome:
-        while not (self._ended or self._cancelled):
-            said = self._heard.get()
-            if self._cancelled:
-                break
-            if said is None:
-                self._ended = True
-            elif isinstance(said, Error):
-                self._ended, self._error = True, said
-            else:
-                return _outcome(said, self._left.pop(said.index))
+        said = self._hear_next()
+        if said is not None:
+            return _outcome(said, self._left.pop(said.index))
         if self._error is not None:
             raise self._error
         if self._cancelled and self._left:
@@ -74,6 +68,45 @@ class Answers(Iterator[Outcome]):
             error = RunCancelled("the calls were cancelled before this one had an answer")
             return Outcome(index, self._left.pop(index), error=error)
         raise StopIteration
+
+    def file(self, seconds: float) -> Path:
+        """The file of the only one.
+
+        Args:
+            seconds: How long to wait for it.
+
+        Raises:
+            TimeoutError: If it is not there by then; nobody waits for it any more.
+            Error: Why there will be none.
+        """
+        try:
+            said = self._hear_next(seconds)
+        except queue.Empty:
+            self.cancel()
+            raise TimeoutError from None
+        if said is None:
+            raise self._error or RunCancelled("the call was cancelled")
+        if said.path is None:
+            raise Error.from_problem(said.problem or {})
+        return said.path
+
+    def _hear_next(self, seconds: float | None = None) -> Answered | None:
+        """The next answer; None if there are no more.
+
+        Raises:
+            queue.Empty: If there is none in so many seconds.
+        """
+        while not (self._ended or self._cancelled):
+            said = self._heard.get(timeout=seconds)
+            if self._cancelled:
+                break
+            if said is None:
+                self._ended = True
+            elif isinstance(said, Error):
+                self._ended, self._error = True, said
+            else:
+                return said
+        return None
 
     def ready(self) -> int:
         """How many can be had without waiting."""

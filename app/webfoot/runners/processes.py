@@ -31,8 +31,9 @@ from webfoot.quantities import write_seconds, write_size
 from webfoot.results import Usage
 from webfoot.runners import SPARE_CALLS, Load, NoCalls, frames, prints
 from webfoot.runners.channel import open_channel
+from webfoot.runners.exceeded import memory_exceeded, time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
-from webfoot.runners.slots import Slot, Slots
+from webfoot.runners.slots import Queue, Slot, Slots
 from webfoot.runs import LOG_BYTES
 
 if TYPE_CHECKING:
@@ -163,11 +164,11 @@ class ProcessRunner:
 
     Args:
         workers: How many run at once.
-        queue: How many requests more may wait.
+        queue: Which requests may wait.
         temp: Where workers may put temporary files, each in a folder of its own.
     """
 
-    def __init__(self, workers: int, queue: int, temp: Path) -> None:
+    def __init__(self, workers: int, queue: Queue, temp: Path) -> None:
         self.calls_at_once = workers + SPARE_CALLS
         self._workers = workers
         self._temp = temp
@@ -548,18 +549,8 @@ def _watching(
 def _exceeded(job: Job, used: int, is_late: bool) -> Error | None:
     """The limit that a run exceeds."""
     if used > job.memory_bytes:
-        return MemoryExceeded(
-            f"it used {write_size(used)} of memory, and may use {write_size(job.memory_bytes)};"
-            " make it yield batches, or raise memory= in @udf",
-            limit_bytes=job.memory_bytes,
-        )
-    if is_late:
-        return UdfTimeout(
-            f"it ran longer than {write_seconds(job.timeout_s)}; make it faster, or raise timeout="
-            " in @udf",
-            timeout_s=job.timeout_s,
-        )
-    return None
+        return memory_exceeded(job, f"used {write_size(used)} of memory")
+    return time_exceeded(job) if is_late else None
 
 
 def _shorten(log: Path, over_bytes: int) -> None:

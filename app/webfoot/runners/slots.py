@@ -12,16 +12,35 @@ import contextlib
 import heapq
 import itertools
 import math
+import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from webfoot.errors import ServerBusy
+from webfoot.quantities import write_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 # Runs that wait for others cost a process each; from this many a slot on, no request begins anew.
 _WAITING_A_SLOT = 4
+# How much the last turn counts for the pace of a queue, beside all those before it.
+_NEWEST = 0.1
+
+
+@dataclass(frozen=True)
+class Queue:
+    """How many requests may wait for their turn, and how long.
+
+    Args:
+        most: How many.
+        most_s: How long it may seem to take, in seconds, when a request comes. Who has begun to
+            wait is not sent away.
+    """
+
+    most: int
+    most_s: float = math.inf
 
 
 class Slot:
@@ -50,18 +69,25 @@ class Slots:
 
     Args:
         count: How many runs may be under way, apart from those that wait for others.
-        queue: How many requests may wait; calls made by runs always may.
+        queue: Which requests may wait; calls made by runs always may.
+        clock: Tells the time, in seconds.
     """
 
-    def __init__(self, count: int, queue: int) -> None:
+    def __init__(
+        self, count: int, queue: Queue, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._count = self._free = count
-        self._most_queued = queue
+        self._queue = queue
+        self._clock = clock
         self._requests: deque[asyncio.Future[None]] = deque()
         # Calls made by runs, the deepest first: they end the waiting of those before them.
         self._calls: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._lent = 0
         self._turn_of_request = False
+        # When a request had its turn last; and how long after the one before it that is, usually.
+        self._moved = clock()
+        self._pace_s = 0.0
 
     @contextlib.asynccontextmanager
     async def hold(self, depth: int) -> AsyncIterator[Slot]:
@@ -71,13 +97,10 @@ class Slots:
             depth: How deep in other calls the run is; 0 for what a request asks for itself.
 
         Raises:
-            ServerBusy: If too many requests wait already.
+            ServerBusy: If too many requests wait already, or for too long.
         """
-        if depth == 0 and len(self._requests) >= self._most_queued:
-            raise ServerBusy(
-                f"{self._count} calls run and {len(self._requests)} wait; try again in a moment",
-                retry_after_s=1,
-            )
+        if depth == 0:
+            self._check_queue()
         await self._acquire(depth)
         try:
             yield Slot(self)
@@ -116,6 +139,24 @@ class Slots:
             self._lent -= 1
             self._serve()
 
+    def _check_queue(self) -> None:
+        """Refuse a request that is one too many, while that is of use to who makes it."""
+        waiting = len(self._requests)
+        # If nothing has had its turn for longer than usual, that is the pace now.
+        pace_s = max(self._pace_s, self._clock() - self._moved)
+        told = f"{self._count} calls run and {waiting} wait"
+        if waiting >= self._queue.most:
+            raise ServerBusy(
+                f"{told}; try again in a moment", retry_after_s=max(math.ceil(pace_s), 1)
+            )
+        if waiting * pace_s > self._queue.most_s:
+            late_s = waiting * pace_s - self._queue.most_s
+            raise ServerBusy(
+                f"{told}: one more would wait about {write_seconds(round(waiting * pace_s))}, and"
+                f" at most {write_seconds(self._queue.most_s)} is waited; try again later",
+                retry_after_s=math.ceil(late_s),
+            )
+
     async def _acquire(self, depth: float) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if depth == 0:
@@ -123,12 +164,23 @@ class Slots:
         else:
             heapq.heappush(self._calls, (-depth, next(self._numbers), turn))
         self._serve()
+        waited = not turn.done()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._release()
+            elif turn in self._requests:
+                self._requests.remove(turn)  # It counts no more among those who wait.
             raise
+        if depth == 0:
+            self._note_turn(waited=waited)
+
+    def _note_turn(self, *, waited: bool) -> None:
+        now = self._clock()
+        if waited:
+            self._pace_s += _NEWEST * (now - self._moved - self._pace_s)
+        self._moved = now
 
     def _release(self) -> None:
         self._free += 1

@@ -42,7 +42,6 @@ from webfoot.tables.parquet import write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from webfoot.calling import Caller
     from webfoot.outcomes import Source
     from webfoot.registry import Registry
     from webfoot.runners.meters import Meter
@@ -146,7 +145,7 @@ def _run_alone(
     printed: Path,
     registry: Registry | None,
     database: CallDatabase,
-    caller: Caller | None,
+    caller: JobCaller | None,
 ) -> dict[str, Any]:
     """Run a job that has the process for itself."""
     try:
@@ -156,7 +155,7 @@ def _run_alone(
             if caller is not None:
                 stack.enter_context(calling.everywhere_through(caller))
             stack.enter_context(sessions.within_memory(message["memory_bytes"]))
-            answer = _run(message, registry, database, meter_process())
+            answer = _run(message, registry, database, meter_process(), caller)
     except BaseException as error:  # noqa: BLE001  # a run may have closed what it prints to
         answer = _bad_end(error)
     return answer
@@ -166,7 +165,7 @@ def _run_beside_others(
     message: Mapping[str, Any],
     registry: Registry | None,
     database: CallDatabase,
-    caller: Caller | None,
+    caller: JobCaller | None,
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
     """Run a job on this thread, one of many: what it changes in the process, it changes for all."""
@@ -174,7 +173,7 @@ def _run_beside_others(
         stack.enter_context(prints.to_log(Path(message["log"])))
         if caller is not None:
             stack.enter_context(calling.through(caller))
-        answer = _run(message, registry, database, meter_thread())
+        answer = _run(message, registry, database, meter_thread(), caller)
     tell(answer)
 
 
@@ -196,10 +195,11 @@ def _run(
     registry: Registry | None,
     database: CallDatabase,
     meter: Meter,
+    caller: JobCaller | None,
 ) -> dict[str, Any]:
     try:
         job = frames.read_job(message, registry)
-        draft = execute(job, Path(message["target"]), database, meter)
+        draft = execute(job, Path(message["target"]), database, meter, caller)
     except Error as error:
         return frames.write_error(error)
     except BaseException as error:  # noqa: BLE001  # even `sys.exit` must not end the worker

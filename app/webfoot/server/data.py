@@ -1,4 +1,4 @@
-"""`GET|HEAD /udfs/{name}.{extension}`: the HTTP contract of a table.
+"""`GET|HEAD /udfs/{name}.{extension}` and `/query.{extension}`: the HTTP contract of a table.
 
 HEAD never runs a UDF and never fails, except that an unknown name is 404: DuckDB asks it first, and
 it is the only way to one run per query and to errors that say something. GET does the work.
@@ -20,6 +20,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
+from webfoot.asking import read_query_string, split_query, take_options
 from webfoot.errors import (
     Error,
     Forbidden,
@@ -31,15 +32,13 @@ from webfoot.errors import (
     UnsupportedFormat,
 )
 from webfoot.jobs import Job
-from webfoot.results import is_whole
+from webfoot.results import Query, is_whole
 from webfoot.server.bills import bill_headers
 from webfoot.server.bounds import MOST_BODY_BYTES
-from webfoot.server.conditions import http_date, read_range
+from webfoot.server.conditions import Decision, http_date, read_range
 from webfoot.server.fanouts import (
     accepted_extension,
     from_body,
-    from_query,
-    take_options,
 )
 from webfoot.server.limits import within
 from webfoot.server.permissions import check_format
@@ -51,11 +50,11 @@ from webfoot.server.problems import (
     Reply,
     lazy_reply,
 )
+from webfoot.server.queries import MOST_QUERY_BYTES, around, read_posted, read_query
 from webfoot.server.requests import (
     accepts_gzip,
     check_folders,
     read_request,
-    split_query,
     wants_rerun,
 )
 from webfoot.server.stand_ins import SOON_S, StandIns
@@ -86,7 +85,7 @@ if TYPE_CHECKING:
     from webfoot.server.requests import Request
     from webfoot.server.visits import Visit
     from webfoot.settings import Settings
-    from webfoot.store import Link, Store
+    from webfoot.store import Blob, Link, Store
 
 # HEAD tells the length of a stored result up to the first size and from the second one on.
 #
@@ -117,27 +116,35 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a request asks for, understood.
+    """What a request asks for, understood: a call's result, a job's, or a query's.
 
     Args:
-        udf: The UDF.
-        call: A call, whose result is asked for, or a job, likewise.
-        view: In what form.
+        udf: The UDF that is called; None for SQL.
+        call: What is asked.
+        view: How its result is wanted.
         private: Whether the answer is for its asker alone.
     """
 
-    udf: Udf
-    call: Question | Job
+    udf: Udf | None
+    call: Question | Job | Query
     view: View
     private: bool
 
 
 class _Obtained(NamedTuple):
-    """A result, what it took, and whether it stands in for a newer one."""
+    """A result, and what it took.
+
+    Args:
+        result: The result.
+        timing: What it took, for `Server-Timing`.
+        stale: Whether it stands in for a newer one.
+        warm: Whether this server has answered SQL before.
+    """
 
     result: Result
     timing: bytes = b"hit"
     stale: bool = False
+    warm: bool = False
 
 
 class DataEndpoint:
@@ -159,6 +166,8 @@ class DataEndpoint:
         self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
         self._understood: dict[tuple[Visit, str, str, bytes], _Asked] = {}
         self._understood_by: Registry | None = None
+        # Whether SQL has been asked before: the first waits for what it takes to be imported.
+        self._warm = False
         self._headers_of: OrderedDict[tuple[str, str, bool, str, bool], Headers] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,7 +203,7 @@ class DataEndpoint:
 
     async def _read(self, request: Request, visit: Visit, receive: Receive) -> Reply | File:
         if request.method == "POST":
-            return await self._map(request, visit, receive)
+            return await (self._query if request.sql else self._map)(request, visit, receive)
         return await self._get(request, await self._understand(request, visit), receive)
 
     def _refuse(self, error: Error, request: Request) -> Reply:
@@ -208,7 +217,7 @@ class DataEndpoint:
 
     def _log_failure(self, error: Error) -> None:
         """Tell whoever runs the server; while debugging, that is the author."""
-        lines = [f"{error.udf}: {error.detail} ({error.code}, run {error.run})"]
+        lines = [f"{error.udf or 'SQL'}: {error.detail} ({error.code}, run {error.run})"]
         if self._settings.debug:
             lines += [error.traceback or "", self._engine.runs.log(error.run or "")]
         _log.warning("\n".join(line.rstrip() for line in lines if line))
@@ -217,6 +226,9 @@ class DataEndpoint:
         """Find the UDF and read the parameters; requests that are made again are remembered."""
         if request.job:
             return await self._understand_job(request, visit)
+        if request.sql:
+            asked_sql = read_query(request, visit, self._engine, self._settings)
+            return _Asked(None, asked_sql.query, asked_sql.view, visit.private)
         registry = self._engine.registry
         if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
             self._understood, self._understood_by = {}, registry
@@ -226,15 +238,13 @@ class DataEndpoint:
         asked = self._understood.get(key)
         if asked is None:
             udf, asker = visit.registry.find(request.name), visit.principal
-            own, others = split_query(request.query)
-            options, own = take_options(own)
-            view = read_view(request.extension, own)
-            if options:
+            text = read_query_string(request.query, request.extension)
+            if text.fanout:
                 # On a thread, and forgotten: it may be thousands of calls.
-                read = partial(from_query, self._engine, udf, options, others, asker)
-                return _Asked(udf, await asyncio.to_thread(read), view, visit.private)
-            call = self._engine.call(udf, others, asker)
-            asked = _Asked(udf, call, view, visit.private)
+                question = await asyncio.to_thread(self._engine.question, udf, text, asker)
+                return _Asked(udf, question, text.view, visit.private)
+            question = self._engine.question(udf, text, asker)
+            asked = _Asked(udf, question, text.view, visit.private)
             if len(request.query) <= _MOST_REMEMBERED_BYTES:
                 self._understood[key] = asked
         return asked
@@ -320,6 +330,36 @@ class DataEndpoint:
         fanout = await asyncio.to_thread(read, visit.principal)
         return await self._get(request, _Asked(udf, fanout, view, visit.private), receive)
 
+    async def _query(self, request: Request, visit: Visit, receive: Receive) -> Reply | File:
+        """SQL in the body: answered with a table like any other, or with rows and facts."""
+        body = await read_body(receive, MOST_QUERY_BYTES)
+        asked = read_posted(request, visit, body, self._engine, self._settings)
+        plain = _Asked(None, asked.query, asked.view, visit.private)
+        if not asked.told:
+            return await self._get(request, plain, receive)
+        _note(request, plain)
+        began = time.time()
+        found = await self._obtain(request, plain, receive)
+        assert not isinstance(found, Reply), "who asks SQL is not sent on"
+        request.exchange.result = found.result
+        audience, tally = asked.query.audience, request.exchange.tally
+        derived = self._engine.view(None, found.result, asked.view, audience, tally)
+        shown = (await unless_gone(receive, derived)).result
+        before, after = around(asked, found.result, time.time() - began, warm=found.warm)
+        length = len(before) + shown.size + len(after)
+        request.limits.check(length)
+        headers = [
+            (b"content-type", MEDIA_TYPES["json"].encode()),
+            (b"content-length", b"%d" % length),
+            (b"cache-control", b"no-store"),
+            (b"server-timing", found.timing),
+            *COMMON_HEADERS,
+            *_facts(found.result),
+            *bill_headers(tally),
+        ]
+        whole = Decision(HTTPStatus.OK, 0, shown.size)
+        return File(whole, headers, await self._open(shown), before, after)
+
     async def _get(self, request: Request, asked: _Asked, receive: Receive) -> Reply | File:
         _note(request, asked)
         found = await self._obtain(request, asked, receive)
@@ -338,16 +378,22 @@ class DataEndpoint:
             return refusal(decision, shown)
         headers = self._headers(asked, result, shown, view, link)
         headers += [(b"server-timing", found.timing), *bill_headers(request.exchange.tally)]
+        if isinstance(asked.call, Query):
+            headers.append((b"x-webfoot-warm", b"true" if found.warm else b"false"))
         if found.stale:
             headers.append((b"x-webfoot-stale", b"%d" % (time.time() - result.expires)))
         if link is not None:
             moved = decision.status != HTTPStatus.NOT_MODIFIED
             return _redirect(link, headers, request) if moved else Reply(304, headers, b"")
         request.limits.check(decision.length)
+        blob = await self._open(shown)
+        return File(decision, headers + length_headers(decision, shown), blob)
+
+    async def _open(self, shown: Result) -> Blob:
         blob = await self._store.open(shown)
         if blob is None:  # Evicted between the two: the next attempt runs anew.
             raise ServerBusy("the result was evicted while it was asked for; try again")
-        return File(decision, headers + length_headers(decision, shown), blob)
+        return blob
 
     async def _obtain(self, request: Request, asked: _Asked, receive: Receive) -> _Obtained | Reply:
         """The result, stored or made; or where to wait for it."""
@@ -355,6 +401,15 @@ class DataEndpoint:
             return await self._wait_for(asked.call, request, receive)
         ranged = read_range(request.headers.get("range")) is not None
         rerun = not ranged and wants_rerun(request.headers)
+        if isinstance(asked.call, Query):
+            warm, self._warm = self._warm, True
+            asking = self._engine.answer(
+                asked.call, ranged=ranged, rerun=rerun, tally=request.exchange.tally
+            )
+            answer = await unless_gone(receive, asking)
+            _note_answer(request.exchange, answer, stale=False)
+            return _Obtained(answer.result, _timing(answer), warm=warm)
+        assert asked.udf is not None, "only SQL is asked of none"
         stored = None if rerun else await self._engine.stored(asked.call, ranged=ranged)
         if stored is not None:
             request.exchange.cache = "hit"
@@ -406,11 +461,7 @@ class DataEndpoint:
         return [
             *self._fixed_headers(shown, view, _etag(shown, link), asked.private),
             self._cache_control(asked, result, math.inf if link is None else link.seconds),
-            (b"x-webfoot-run", result.run.encode()),
-            (b"x-webfoot-executions", b"%d" % result.executions),
-            (b"x-webfoot-rows", b"%d" % result.rows),
-            (b"x-webfoot-bytes", b"%d" % result.size),
-            *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
+            *_facts(result),
         ]
 
     def _fixed_headers(self, result: Result, view: View, etag: str, private: bool) -> Headers:
@@ -442,7 +493,7 @@ class DataEndpoint:
         who = b"private" if asked.private else b"public"
         if isinstance(asked.call, Job) and math.isinf(most_s):
             return (b"cache-control", b"%s, max-age=31536000, immutable" % who)
-        lifetime = self._engine.lifetime(asked.udf)
+        lifetime = 0.0 if asked.udf is None else self._engine.lifetime(asked.udf)
         if lifetime == 0:
             return (b"cache-control", b"no-store")
         left = lifetime if math.isinf(result.expires) else result.expires - time.time()
@@ -455,7 +506,8 @@ class DataEndpoint:
 def _note(request: Request, asked: _Asked) -> None:
     """What the request is about, for its record."""
     exchange, call = request.exchange, asked.call
-    exchange.udf, exchange.extension = asked.udf.name, asked.view.extension
+    exchange.udf = asked.udf.name if asked.udf else ""
+    exchange.extension = asked.view.extension
     # A job's is that of the request which has made it.
     exchange.key = "" if isinstance(call, Job) else call.key
 
@@ -467,6 +519,18 @@ def _note_answer(exchange: Exchange, answer: Answer, *, stale: bool) -> None:
     else:
         exchange.cache = "stale" if stale else "hit"
     exchange.waited_s = answer.waited_s
+
+
+def _facts(result: Result) -> Headers:
+    """What is known of a result beside its rows."""
+    return [
+        (b"x-webfoot-run", result.run.encode()),
+        (b"x-webfoot-executions", b"%d" % result.executions),
+        (b"x-webfoot-rows", b"%d" % result.rows),
+        (b"x-webfoot-bytes", b"%d" % result.size),
+        *([(b"x-webfoot-failed", b"%d" % result.failed)] if result.failed else []),
+        *([(b"x-webfoot-truncated", b"true")] if result.truncated else []),
+    ]
 
 
 def _encoded(view: View, headers: Mapping[str, str], result: Result) -> View:

@@ -1,17 +1,15 @@
-"""Fan-outs as requests ask for them: in a query string, or in the body of a POST."""
+"""Fan-outs in the body of a POST; those of a query string are in `webfoot.asking`."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from webfoot.errors import InvalidParameters
 from webfoot.fanout import MOST_INPUTS, Inputs
 from webfoot.server.bounds import MOST_BODY_BYTES
-from webfoot.views import MEDIA_TYPES
+from webfoot.views import MEDIA_TYPES, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,68 +18,6 @@ if TYPE_CHECKING:
     from webfoot.definition import Udf
     from webfoot.engine import Engine
     from webfoot.results import Fanout
-
-FANOUT_OPTIONS: Mapping[str, str] = {
-    "_each": "Names of parameters, separated by commas, each of whose values is a call of its own;"
-    " of several, all combinations, the last name's values in turn first.",
-    "_partial": "`allow`: calls of a fan-out may fail; a column `_error` then tells why.",
-}
-ALLOW = "allow"
-
-Pairs = list[tuple[str, str]]
-
-
-def take_options(own: Pairs) -> tuple[dict[str, str], Pairs]:
-    """Webfoot's own parameters, as those of fan-outs and the others.
-
-    Raises:
-        InvalidParameters: If one has no sense.
-    """
-    options: dict[str, str] = {}
-    for name, text in own:
-        if name == "_each" and text:
-            options[name] = f"{options[name]},{text}" if name in options else text
-        elif name == "_partial" and text:
-            if text != ALLOW:
-                raise _refuse(name, f"must be {ALLOW}", text)
-            options[name] = text
-    return options, [pair for pair in own if pair[0] not in FANOUT_OPTIONS]
-
-
-def from_query(
-    engine: Engine, udf: Udf, options: Mapping[str, str], pairs: Pairs, asker: Principal
-) -> Fanout:
-    """The fan-out of a query string: a call for each value of the parameters in `_each`.
-
-    Args:
-        engine: Makes it.
-        udf: The UDF.
-        options: Those of fan-outs.
-        pairs: The UDF's own parameters; an empty text means the default.
-        asker: Who asks.
-
-    Raises:
-        InvalidParameters: If a parameter in `_each` has no value, or there is no such parameter.
-    """
-    if "_each" not in options:
-        raise _refuse("_partial", "is for fan-outs; add _each, or leave it out", ALLOW)
-    names = list(dict.fromkeys(name.strip() for name in options["_each"].split(",")))
-    for name in names:
-        if name not in udf.parameters:
-            known = ", ".join(udf.parameters) or "none"
-            raise _refuse(
-                "_each", f"{udf.name} has no parameter of that name; it has {known}", name
-            )
-        if not any(pair[0] == name for pair in pairs):
-            raise _refuse("_each", f"add a value, {name}=…, for each call", name)
-    values = [[pair for pair in pairs if pair[0] == name] for name in names]
-    others = [pair for pair in pairs if pair[0] not in names]
-    arguments = (
-        partial(udf.parameters.from_text, [*others, *chosen])
-        for chosen in itertools.product(*values)
-    )
-    count = math.prod(map(len, values))
-    return engine.fanout(udf, Inputs(arguments, count, names, "_partial" in options), asker)
 
 
 def from_body(  # a request has so many parts
@@ -106,7 +42,7 @@ def from_body(  # a request has so many parts
         InvalidParameters: If it is nothing of the kind.
     """
     if "_each" in options:
-        raise _refuse("_each", "is for GET; a POST has its inputs in the body", options["_each"])
+        raise refuse("_each", "is for GET; a POST has its inputs in the body", options["_each"])
     records = _read_body(media_type, body)
     return from_records(engine, udf, records, asker, may_fail="_partial" in options)
 
@@ -180,17 +116,12 @@ def _refuse_large(body: bytes) -> None:
         )
 
 
-def accepted_extension(accept: str) -> str:
-    """The format that an Accept header asks for first; Parquet if it does not care."""
+def accepted_extension(accept: str, default: str = "parquet") -> str:
+    """The format that an Accept header asks for first; the default if it does not care."""
     by_type = {_bare(media_type): extension for extension, media_type in MEDIA_TYPES.items()}
     asked = (by_type.get(_bare(part)) for part in accept.split(","))
-    return next(filter(None, asked), "parquet")
+    return next(filter(None, asked), default)
 
 
 def _bare(media_type: str) -> str:
     return media_type.split(";", maxsplit=1)[0].strip().lower()
-
-
-def _refuse(option: str, message: str, value: str) -> InvalidParameters:
-    fault = {"parameter": option, "message": message, "value": value}
-    return InvalidParameters(f"{option}: {message}, got {value!r}", errors=[fault])

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from webfoot.access.shares import PARAMETER
+from webfoot.asking import FANOUT_OPTIONS
 from webfoot.errors import Error, ResultGone, StillRunning
 from webfoot.jobs.running import BACK_S
-from webfoot.server.fanouts import FANOUT_OPTIONS, accepted_extension
+from webfoot.server.fanouts import accepted_extension
 from webfoot.server.problems import COMMON_HEADERS, Reply
 from webfoot.server.requests import wants_inline_errors
 from webfoot.server.stand_ins import SOON_S

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import webfoot
-from webfoot.server.fanouts import ALLOW, FANOUT_OPTIONS
+from webfoot.asking import ALLOW, FANOUT_OPTIONS
 from webfoot.server.problems import PROBLEM_TYPE
 from webfoot.views import CHOICES, MEDIA_TYPES, OPTIONS
 
@@ -34,6 +34,13 @@ _ERRORS = {
     "504": "The UDF took too long.",
     "507": "The store's disk is full.",
 }
+_QUERY_ERRORS = {
+    "413": "The query has too many rows.",
+    "422": "The SQL is wrong, or its parameters are.",
+    "502": "A dataset cannot be read.",
+}
+# Of what has no conditions and no ranges.
+_RANGED = ("412", "416")
 _JOB_ERRORS = {**_REFUSALS, "404": "There is no such job, or it ended too long ago."}
 _SUBMIT_ERRORS = {
     **_REFUSALS,
@@ -79,6 +86,7 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
         paths[f"/udfs/{udf.name}/map"] = {"post": _map_operation(udf)}
     if paths:
         paths |= _job_paths() | _share_paths()
+    paths |= _query_paths()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -202,6 +210,82 @@ def _share_paths() -> dict[str, Any]:
     }
 
 
+def _query_paths() -> dict[str, Any]:
+    parameters = {
+        "anyOf": [{"type": "array"}, {"type": "object"}],
+        "description": "What the placeholders ?, $1 or $name stand for.",
+    }
+    limit = {"type": "integer", "minimum": 0, "description": "At most this many rows."}
+    wanted = {
+        "type": "object",
+        "required": ["query"],
+        "properties": {
+            "query": {"type": "string", "description": "One SELECT."},
+            "parameters": parameters,
+            "limit": limit,
+            "exact": {"type": "boolean", "description": OPTIONS["_exact"]},
+        },
+        "additionalProperties": False,
+    }
+    sql = {
+        "name": "sql",
+        "in": "query",
+        "required": True,
+        "description": "One SELECT, or an EXPLAIN of one. UDFs are its table functions.",
+        "schema": {"type": "string", "minLength": 1},
+    }
+    given = {
+        "name": "parameters",
+        "in": "query",
+        "description": parameters["description"],
+        "content": {"application/json": {"schema": {"anyOf": parameters["anyOf"]}}},
+    }
+    most = {"name": "limit", "in": "query", "description": limit["description"]}
+    formats: dict[str, Any] = {kind.split(";")[0]: {} for kind in MEDIA_TYPES.values()}
+    return {
+        "/query.{extension}": {
+            "parameters": [_extension()],
+            "get": {
+                "operationId": "query",
+                "summary": "The rows of a query",
+                "parameters": [
+                    sql,
+                    given,
+                    most | {"schema": {"type": "integer", "minimum": 0}},
+                    *(_option(name, text) for name, text in OPTIONS.items()),
+                ],
+                "responses": {
+                    "200": {"description": "The rows.", "content": formats},
+                    "206": {"description": "The byte range that Range asks for."},
+                    "304": {"description": "What If-None-Match names is still the result."},
+                    **_errors(_ERRORS | _QUERY_ERRORS),
+                },
+            },
+        },
+        "/query": {
+            "post": {
+                "operationId": "post_query",
+                "summary": "The rows of a query, and what is known of them",
+                "requestBody": {
+                    "required": True,
+                    "description": "A query.",
+                    "content": {"application/json": {"schema": wanted}},
+                },
+                "responses": {
+                    "200": {
+                        "description": "An object whose data are the rows; or the rows alone, in"
+                        " the format that Accept names.",
+                        "content": formats,
+                    },
+                    **_errors(
+                        {k: v for k, v in (_ERRORS | _QUERY_ERRORS).items() if k not in _RANGED}
+                    ),
+                },
+            }
+        },
+    }
+
+
 def _header(name: str, description: str) -> dict[str, Any]:
     schema = {"type": "string", "minLength": 1, "maxLength": 255}
     return {"name": name, "in": "header", "description": description, "schema": schema}
@@ -248,8 +332,7 @@ def _map_operation(udf: Udf) -> dict[str, Any]:
                 "description": "The inputs as first columns, then the results' own.",
                 "content": {kind.split(";")[0]: {} for kind in MEDIA_TYPES.values()},
             },
-            # Its answer has no conditions and no ranges.
-            **_errors({k: v for k, v in _ERRORS.items() if k not in ("412", "416")}),
+            **_errors({k: v for k, v in _ERRORS.items() if k not in _RANGED}),
         },
     }
 

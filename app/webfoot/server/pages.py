@@ -12,11 +12,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from webfoot.asking import split_query
+from webfoot.literals import sql_name
 from webfoot.server import address
 from webfoot.server.forms import read_form
 from webfoot.server.openapi import describe
 from webfoot.server.problems import PAGE_POLICY
-from webfoot.server.requests import split_query
 from webfoot.server.telling import wants_page
 from webfoot.server.visits import visit_of
 from webfoot.snippets import snippets
@@ -59,12 +60,12 @@ def page_routes(engine: Engine, settings: Settings) -> APIRouter:
 def _add_udfs(router: APIRouter, engine: Engine, settings: Settings) -> None:
     @router.api_route("/", methods=_READ)
     def index(request: Request) -> Response:
-        return _catalog_page(request, debug=settings.debug)
+        return _catalog_page(request, settings)
 
     @router.api_route("/udfs", methods=_READ)
     def list_udfs(request: Request) -> Response:
         if wants_html(request):
-            return _catalog_page(request, debug=settings.debug)
+            return _catalog_page(request, settings)
         registry = visit_of(request.scope).registry
         udfs = [_describe(udf, engine, base_url_of(request)) for udf in registry.values()]
         problems = [_plain(problem, debug=settings.debug) for problem in registry.problems]
@@ -114,8 +115,8 @@ def _add_runs(router: APIRouter, engine: Engine, settings: Settings) -> None:
         if not wants_html(request):
             return JSONResponse(shown, headers=headers)
         # Of others, it is a few words.
-        is_call = record.kind == "call"
-        arguments: dict[str, Any] = json.loads(record.arguments) if is_call else {}
+        is_asked = record.kind in ("call", "query")
+        arguments: dict[str, Any] = json.loads(record.arguments) if is_asked else {}
         page = _page(
             request,
             "run.html",
@@ -141,8 +142,10 @@ def _add_documents(router: APIRouter) -> None:
         return _page(request, "docs.html", document=document)
 
 
-def _catalog_page(request: Request, *, debug: bool) -> Response:
-    registry = visit_of(request.scope).registry
+def _catalog_page(request: Request, settings: Settings) -> Response:
+    visit = visit_of(request.scope)
+    registry = visit.registry
+    may_ask_sql = settings.sql and visit.asker.rights.has("sql")
     asked = request.query_params.get("q", "").strip()
     entries = [(udf, _searched(udf)) for udf in registry.values()]
     words = asked.casefold().split()
@@ -153,16 +156,25 @@ def _catalog_page(request: Request, *, debug: bool) -> Response:
         shown={udf.name for udf, text in entries if all(word in text for word in words)},
         asked=asked,
         attach=_attach(registry, base_url_of(request)) if registry else "",
-        problems=[_plain(problem, debug=debug) for problem in registry.problems],
+        sql=_question(registry) if registry and may_ask_sql else "",
+        problems=[_plain(problem, debug=settings.debug) for problem in registry.problems],
     )
 
 
 def _attach(registry: Registry, base_url: str) -> str:
     """How to attach the catalog, and a call that works as it stands if there is one."""
-    easiest = min(
-        registry.values(), key=lambda udf: sum(p.required for p in udf.parameters.values())
-    )
+    easiest = min(registry.values(), key=_required)
     return next(s.text for s in snippets(easiest, base_url) if s.name == "duckdb-attach")
+
+
+def _question(registry: Registry) -> str:
+    """SQL to begin with: of a UDF that needs nothing, or of the list of them."""
+    easiest = min(registry.values(), key=_required)
+    return "FROM udfs" if _required(easiest) else f"FROM {sql_name(easiest.name)}()\nLIMIT 20"
+
+
+def _required(udf: Udf) -> int:
+    return sum(parameter.required for parameter in udf.parameters.values())
 
 
 def _searched(udf: Udf) -> str:

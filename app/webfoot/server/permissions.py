@@ -15,7 +15,15 @@ from urllib.parse import unquote
 from webfoot.access.shares import PARAMETER
 from webfoot.errors import Forbidden
 from webfoot.server.fanouts import accepted_extension
-from webfoot.server.requests import MAP_PATH, PATH, match_folders, path_of, read_headers
+from webfoot.server.requests import (
+    MAP_PATH,
+    PATH,
+    SQL_BODY_PATH,
+    SQL_PATH,
+    match_folders,
+    path_of,
+    read_headers,
+)
 from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
@@ -37,6 +45,7 @@ class Need(Enum):
     """To be allowed the UDF in the format; a share link may be enough."""
     FOLLOW = "follow"
     """To have been sent to where a result will be; likewise."""
+    SQL = "sql"
     JOBS = "jobs"
     SHARE = "share"
     ADMIN = "admin"
@@ -59,8 +68,10 @@ class Wanted(NamedTuple):
     plain: bool = True
 
 
+# What a share link may be enough for.
+_BY_LINK = (Need.RESULT, Need.FOLLOW)
 # What is answered with a table.
-FOR_RESULTS = (Need.RESULT, Need.FOLLOW)
+FOR_RESULTS = (*_BY_LINK, Need.SQL)
 _READ = ("GET", "HEAD")
 
 
@@ -79,6 +90,8 @@ _PATHS: tuple[tuple[re.Pattern[str], Mapping[str, Need]], ...] = tuple(
         (r"/catalog(?:-untyped)?\.(?:duckdb|sql)", _reading(Need.NAME)),
         (r"/runs/[^/]+", _reading(Need.NAME)),
         (r"/jobs/[^/.]+\.[^/]+", _reading(Need.FOLLOW)),
+        (SQL_PATH.pattern, _reading(Need.SQL)),
+        (SQL_BODY_PATH.pattern, {"POST": Need.SQL}),
         (r"/jobs", {"POST": Need.JOBS}),
         (r"/jobs/[^/]+", {**_reading(Need.JOBS), "DELETE": Need.JOBS}),
         (r"/shares", {**_reading(Need.SHARE), "POST": Need.SHARE}),
@@ -86,7 +99,7 @@ _PATHS: tuple[tuple[re.Pattern[str], Mapping[str, Need]], ...] = tuple(
         (r"/_system/[^/.]+\.[^/]+", _reading(Need.ADMIN)),
     )
 )
-_RIGHTS = {Need.JOBS: "jobs", Need.SHARE: "share", Need.ADMIN: "admin"}
+_RIGHTS = {Need.SQL: "sql", Need.JOBS: "jobs", Need.SHARE: "share", Need.ADMIN: "admin"}
 
 
 def wanted_by(scope: Scope) -> Wanted | None:
@@ -105,9 +118,13 @@ def wanted_by(scope: Scope) -> Wanted | None:
         # A browser asks so, without anybody's key, whether it may ask.
         return Wanted(Need.NOTHING)
     # With a slash at its end, the router sends on to the path without.
-    path = path.rstrip("/") or "/"
-    needs = next((needs for pattern, needs in _PATHS if pattern.fullmatch(path)), None)
-    return None if needs is None else Wanted(needs.get(method, Need.NAME))
+    bare = path.rstrip("/") or "/"
+    needs = next((needs for pattern, needs in _PATHS if pattern.fullmatch(bare)), None)
+    if needs is None:
+        return None
+    need = needs.get(method, Need.NAME)
+    # Tables are in front of the router, and have one address.
+    return None if need in FOR_RESULTS and path != bare else Wanted(need)
 
 
 def check_rights(asker: Asker, wanted: Wanted) -> None:
@@ -119,7 +136,7 @@ def check_rights(asker: Asker, wanted: Wanted) -> None:
         Forbidden: It says what they may, or what right they lack.
     """
     need = wanted.need
-    if asker.share is not None and not (need in FOR_RESULTS and wanted.plain):
+    if asker.share is not None and not (need in _BY_LINK and wanted.plain):
         raise Forbidden(
             "a share link is for its table at its plain address, and for nothing else; leave out"
             f" {PARAMETER} and ask with a key"

@@ -23,14 +23,9 @@ PROBLEM_TYPE = "application/problem+json"
 EXPOSED_HEADERS = (
     *("Content-Length", "Content-Range", "Accept-Ranges", "ETag", "Retry-After", "Server-Timing"),
     *("X-Webfoot-Run", "X-Webfoot-Executions", "X-Webfoot-Failed", "X-Webfoot-Stale"),
-    *("X-Webfoot-Rows", "X-Webfoot-Bytes", "X-Webfoot-Status", "X-Webfoot-Code"),
-    *(
-        "X-Request-Id",
-        "X-Webfoot-Billed-Ms",
-        "X-Webfoot-Runs",
-        "X-Webfoot-Memory",
-        "X-Webfoot-Cost",
-    ),
+    *("X-Webfoot-Rows", "X-Webfoot-Bytes", "X-Webfoot-Truncated", "X-Webfoot-Warm"),
+    *("X-Webfoot-Status", "X-Webfoot-Code", "X-Request-Id"),
+    *("X-Webfoot-Billed-Ms", "X-Webfoot-Runs", "X-Webfoot-Memory", "X-Webfoot-Cost"),
 )
 Headers = list[tuple[bytes, bytes]]
 # For every origin: results carry no cookies, and DuckDB-Wasm and notebooks are on other origins.

@@ -25,17 +25,21 @@ _JOB_PATH = re.compile(r"/jobs/([^/.]+)\.([^/]+)")
 _FOLDERS_PATH = re.compile(r"/udfs/([^/.]+)((?:/[^/=]+=[^/]*)+)/[^/.]+\.([^/]+)")
 MAP_PATH = re.compile(r"/udfs/([^/.]+)/map")
 _PATTERNS = {"GET": PATH, "HEAD": PATH, "POST": MAP_PATH}
+# SQL in the query string, or in the body.
+SQL_PATH = re.compile(r"/query\.([^/]+)")
+SQL_BODY_PATH = re.compile(r"/query")
+_SQL_PATTERNS = {"GET": SQL_PATH, "HEAD": SQL_PATH, "POST": SQL_BODY_PATH}
 # As an OpenAPI document would name them.
 _ROUTES = {
     PATH: "/udfs/{name}.{extension}",
     _JOB_PATH: "/jobs/{id}.{extension}",
     _FOLDERS_PATH: "/udfs/{name}/{folders}/{file}.{extension}",
     MAP_PATH: "/udfs/{name}/map",
+    SQL_PATH: "/query.{extension}",
+    SQL_BODY_PATH: "/query",
 }
 # Where the scope of a request has the token of its share link, which is no part of the query then.
 SHARE = "webfoot.share"
-_MOST_QUERY_BYTES = 64_000
-_MOST_PARAMETERS = 10_000
 _WANTED_HEADERS = frozenset(
     {
         *(b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since"),
@@ -51,7 +55,7 @@ class Request(NamedTuple):
     """What a request asks for, before any of it is known to make sense.
 
     Args:
-        method: GET or HEAD; POST for a fan-out whose inputs are in the body.
+        method: GET or HEAD; POST for a fan-out whose inputs are in the body, or for SQL.
         name: The UDF's name, if there is such a UDF.
         extension: The format, if there is such a format; empty for a POST.
         query: The query string as it came, and before it what the path's folders say.
@@ -60,6 +64,7 @@ class Request(NamedTuple):
         exchange: What is noted of it and its answer.
         partitions: The names that the path's folders give values to.
         job: The id of the job whose result is asked for, in place of a UDF.
+        sql: Whether SQL is asked, in place of a UDF.
     """
 
     method: str
@@ -71,6 +76,7 @@ class Request(NamedTuple):
     exchange: Exchange
     partitions: tuple[str, ...] = ()
     job: str = ""
+    sql: bool = False
 
     @property
     def base_url(self) -> str:
@@ -124,6 +130,10 @@ def read_request(scope: Scope) -> Request:
     if (match := _JOB_PATH.fullmatch(path)) is not None:
         exchange.route = _ROUTES[match.re]
         return Request(method, "", match[2], query, *common, job=match[1])
+    if (match := _SQL_PATTERNS[method].fullmatch(path)) is not None:
+        exchange.route = _ROUTES[match.re]
+        extension = match[1] if match.re.groups else ""
+        return Request(method, "", extension, query, *common, sql=True)
     match = match_folders(scope)
     assert match is not None, "only called for paths that it handles"
     exchange.route = _ROUTES[match.re]
@@ -150,26 +160,6 @@ def check_folders(udf: Udf, names: Sequence[str]) -> None:
             error = InvalidParameters(f"{name}: {message}", errors=[fault])
             error.udf = udf.name
             raise error
-
-
-def split_query(query: bytes) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Split a query string into Webfoot's own parameters, which begin with `_`, and the UDF's.
-
-    Raises:
-        InvalidParameters: If it is too long, or no text.
-    """
-    if len(query) > _MOST_QUERY_BYTES:
-        raise InvalidParameters(
-            f"the query is {len(query)} bytes long, and at most {_MOST_QUERY_BYTES} are read"
-        )
-    if query.count(b"&") >= _MOST_PARAMETERS:
-        raise InvalidParameters(f"the query has more than {_MOST_PARAMETERS} parameters")
-    try:
-        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
-    except UnicodeDecodeError as error:
-        raise InvalidParameters(f"the query is not UTF-8: {error}") from error
-    own = [pair for pair in pairs if pair[0].startswith("_")]
-    return own, [pair for pair in pairs if not pair[0].startswith("_")]
 
 
 def wants_rerun(headers: Mapping[str, str]) -> bool:

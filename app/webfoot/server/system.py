@@ -18,13 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from webfoot.access.principal import ANONYMOUS, principal_of
+from webfoot.asking import split_query
 from webfoot.errors import Forbidden, InvalidParameters
 from webfoot.literals import sql_text
 from webfoot.server.address import base_url_of
 from webfoot.server.conditions import http_date, read_range
 from webfoot.server.problems import PREVIEW_POLICY, Reply
 from webfoot.server.records import COLUMNS
-from webfoot.server.requests import read_headers, split_query
+from webfoot.server.requests import read_headers
 from webfoot.server.snapshots import Snapshots
 from webfoot.server.stored import REFUSALS, decide_on, etag_of, length_headers, refusal
 from webfoot.server.telling import without_body

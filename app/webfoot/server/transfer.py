@@ -24,11 +24,21 @@ _Done = TypeVar("_Done")
 
 
 class File(NamedTuple):
-    """An answer whose body is read piece by piece: status and headers, and which bytes of what."""
+    """An answer whose body is read piece by piece.
+
+    Args:
+        decision: The status, and which bytes.
+        headers: The headers.
+        blob: What the bytes are of.
+        before: What is sent before them.
+        after: What is sent after them.
+    """
 
     decision: Decision
     headers: Headers
     blob: Blob
+    before: bytes = b""
+    after: bytes = b""
 
 
 class ClientGone(Exception):
@@ -46,6 +56,8 @@ async def send_file(file: File, receive: Receive, send: Send) -> None:
     decision = file.decision
     await send({"type": "http.response.start", "status": decision.status, "headers": file.headers})
     position, end = decision.start, decision.start + decision.length
+    if file.before:
+        await send({"type": "http.response.body", "body": file.before, "more_body": True})
     if end - position > _PIECE:
         leaving = asyncio.create_task(_gone(receive))
         try:
@@ -60,7 +72,7 @@ async def send_file(file: File, receive: Receive, send: Send) -> None:
         finally:
             leaving.cancel()
     body = await file.blob.read(position, end - position) if decision.length else b""
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body + file.after})
 
 
 async def unless_gone(receive: Receive, work: Awaitable[_Done]) -> _Done:

@@ -98,7 +98,7 @@ def _read_arrow(value: Any) -> pa.RecordBatchReader | None:
     if isinstance(value, pa.Array | pa.ChunkedArray):
         return pa.Table.from_arrays([value], names=["value"]).to_reader()
     if type(value).__module__.lstrip("_").split(".")[0] == "duckdb":
-        return _read_duckdb(value)
+        return read_duckdb(value)
     # pandas speaks Arrow's protocol too, but would let an unnamed index leak into the table.
     if _is_pandas(value) or not hasattr(value, "__arrow_c_stream__"):
         return None
@@ -110,8 +110,16 @@ def _read_arrow(value: Any) -> pa.RecordBatchReader | None:
         return pa.Table.from_arrays([column], names=[name]).to_reader()
 
 
-def _read_duckdb(value: Any) -> pa.RecordBatchReader:
-    """A relation, or a connection that has just executed something."""
+def read_duckdb(value: Any, rows: int = ROWS_A_GROUP) -> pa.RecordBatchReader:
+    """The rows of a relation, or of a connection that has just executed something.
+
+    Args:
+        value: The relation, or the connection.
+        rows: How many a batch has.
+
+    Raises:
+        InvalidResult: If it has none, or a column of a type that Arrow would lose.
+    """
     if not hasattr(value, "to_arrow_reader"):
         raise InvalidResult(f"it returned DuckDB's {type(value).__name__}, which is no table")
     described = value.description or []
@@ -119,7 +127,7 @@ def _read_duckdb(value: Any) -> pa.RecordBatchReader:
         cure = _LOST_IN_ARROW.get(str(kind))
         if cure is not None:
             raise InvalidResult(f"column {name!r} is {kind}: {cure}")
-    return value.to_arrow_reader(ROWS_A_GROUP)
+    return value.to_arrow_reader(rows)
 
 
 def _table(value: Any, returns: object) -> pa.Table:

@@ -1,4 +1,4 @@
-"""SQL over a catalog: a DuckDB of its own with a server's UDFs in it."""
+"""SQL over the catalog of a server: a DuckDB of its own, with the server's UDFs in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import duckdb
 
 from webfoot.catalog import MACROS_SCHEMA
 from webfoot.database import load_httpfs
+from webfoot.errors import QueryFailed
 from webfoot.literals import sql_text
+from webfoot.querying.selection import as_written, select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +31,6 @@ _HTTP_TIMEOUT_S = 3_600
 _TOLD = re.compile(r"column '\n\n  (?P<message>.*?)\n\n' is not an object", re.DOTALL)
 # Likewise, of a database; see `database.unattachable`.
 _REFUSED = re.compile(r"name \"\n\n  (?P<message>.*?)\s*\" already exists", re.DOTALL)
-_LINE = re.compile(r"^LINE (\d+):", re.MULTILINE)
 _RUN = re.compile(r"\n  run (?P<run>\w+), details: .*$", re.DOTALL)
 
 
@@ -46,20 +47,6 @@ class Rows:
     columns: Sequence[tuple[str, str]]
     rows: Sequence[Sequence[str | None]]
     complete: bool
-
-
-class QueryFailed(Exception):
-    """A query brought no rows.
-
-    Args:
-        message: Why: a UDF's own message, or DuckDB's.
-        run: The run that failed, if it was a UDF's.
-    """
-
-    def __init__(self, message: str, run: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.run = run
 
 
 class Catalog:
@@ -99,7 +86,7 @@ class Catalog:
         Raises:
             QueryFailed: If it fails.
         """
-        selected = _select(sql, None if limit is None else limit + 1)
+        selected = select(sql, None if limit is None else limit + 1)
         if not _parses(self._connection, selected):
             self._execute(sql)
             return Rows((), (), complete=True)
@@ -121,7 +108,7 @@ class Catalog:
         Raises:
             QueryFailed: If it fails.
         """
-        selected = _select(sql, limit)
+        selected = select(sql, limit)
         if not _parses(self._connection, selected):
             self._execute(sql)
             raise QueryFailed("the SQL makes no table to write; let it end with a SELECT")
@@ -138,21 +125,13 @@ class Catalog:
             return self._connection.execute(sql)
         except duckdb.Error as error:
             said = str(error)
-            if wrapped:  # The user's first line is our second.
-                said = _LINE.sub(lambda line: f"LINE {int(line[1]) - 1}:", said)
-            raise _read_failure(said) from error
+            raise _read_failure(as_written(said) if wrapped else said) from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _select(sql: str, limit: int | None) -> str:
-    """The rows of a query; on lines of its own, where DuckDB points at what is wrong in it."""
-    most = "" if limit is None else f" LIMIT {limit}"
-    return f"FROM (\n{sql.strip().rstrip(';')}\n){most}"
 
 
 def _parses(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
@@ -169,4 +148,4 @@ def _read_failure(said: str) -> QueryFailed:
         return QueryFailed(said.strip())
     message = told["message"]
     run = _RUN.search(message)
-    return QueryFailed(_RUN.sub("", message).strip(), run["run"] if run else None)
+    return QueryFailed(_RUN.sub("", message).strip(), run=run["run"] if run else None)
