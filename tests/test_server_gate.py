@@ -117,6 +117,7 @@ def test_an_open_server_answers_as_it_always_did(server: Server) -> None:
     assert "everybody may read the plain address" in refused.json()["detail"]
 
 
+@pytest.mark.parametrize("line", ["POST /udfs/plain/map", "GET /udfs/plain.json"])
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -126,9 +127,9 @@ def test_an_open_server_answers_as_it_always_did(server: Server) -> None:
     ],
 )
 def test_what_is_too_large_is_refused_unread(
-    server: Server, headers: list[str], status: int
+    server: Server, line: str, headers: list[str], status: int
 ) -> None:
-    head, _, body = talk(server, "POST /udfs/plain/map HTTP/1.1", *headers).partition("\r\n\r\n")
+    head, _, body = talk(server, f"{line} HTTP/1.1", *headers).partition("\r\n\r\n")
     assert head.startswith(f"HTTP/1.1 {status} ")
     problem = json.loads(body)
     assert problem["status"] == status

@@ -11,7 +11,6 @@ from webfoot.server.problems import Reply, http_reply
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-_WITH_BODIES = ("POST", "PUT", "PATCH", "DELETE")
 # No proxy passes on a URL that is nearly as long; of the query of a call, a little less is read.
 MOST_URL_BYTES = 65_000
 # A body of the inputs of ten thousand calls, each of a kilobyte and a half.
@@ -38,8 +37,6 @@ def refuse_oversized(scope: Scope) -> Reply | None:
             f"the request has {len(headers)} headers, and at most {_MOST_HEADERS} are read; leave"
             " some out",
         )
-    if scope["method"] not in _WITH_BODIES:
-        return None
     told = next((value for name, value in headers if name == b"content-length"), b"0")
     if len(told) > _MOST_DIGITS or (told.isdigit() and int(told) > MOST_BODY_BYTES):
         return http_reply(
