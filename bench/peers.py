@@ -80,21 +80,21 @@ def write_readings(path: Path, rows: int) -> None:
     pq.write_table(readings(rows), path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
 
 
+def webfoot_command() -> list[str]:
+    """What runs Webfoot; `BENCH_WEBFOOT` names another, such as that of an earlier version."""
+    command = shlex.split(os.environ.get("BENCH_WEBFOOT", ""))
+    program = Path(sys.executable).with_name("webfoot")
+    if not command and not program.exists():
+        raise UnavailableError("the webfoot command is not installed in this environment")
+    return command or [str(program)]
+
+
 @contextlib.contextmanager
 def webfoot(
     store: Path | None = None, *, env: Mapping[str, str] | None = None, workers: int = 2
 ) -> Iterator[Peer]:
-    """Run `webfoot serve` on the benchmarks' UDFs, with a store of its own.
-
-    `BENCH_WEBFOOT` names another command to measure, such as that of an earlier version.
-    """
-    command = shlex.split(os.environ.get("BENCH_WEBFOOT", ""))
-    if not command:
-        program = Path(sys.executable).with_name("webfoot")
-        if not program.exists():
-            raise UnavailableError("the webfoot command is not installed in this environment")
-        command = [str(program)]
-    port = free_port()
+    """Run `webfoot serve` on the benchmarks' UDFs, with a store of its own."""
+    command, port = webfoot_command(), free_port()
     with tempfile.TemporaryDirectory(prefix="bench-store-") as folder:
         command += ["serve", str(UDFS), "--host", HOST, "--port", str(port)]
         # As its peers: none of them writes a line per request.

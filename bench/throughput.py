@@ -89,12 +89,13 @@ def measure(urls: dict[str, str], rounds: int, seconds: int) -> dict[str, float]
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
-def wrk(url: str, seconds: int) -> float:
+def wrk(url: str, seconds: int, *headers: str) -> float:
     """Requests per second as `wrk` counts them; every answer must be a success."""
     program = shutil.which("wrk")
     if not program:
         raise UnavailableError("wrk is not installed")
-    command = [program, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-H", ACCEPT, url]
+    told = [part for header in (ACCEPT, *headers) for part in ("-H", header)]
+    command = [program, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *told, url]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in said:
         raise UnavailableError(f"{url} answered with errors")

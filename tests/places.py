@@ -11,6 +11,7 @@ from webfoot import registry, sources
 from webfoot.access.principal import ANONYMOUS
 from webfoot.engine import Engine
 from webfoot.results import Column, Draft, Usage
+from webfoot.runners import Load
 from webfoot.runners.jobs import ViewJob
 from webfoot.runs import Runs
 from webfoot.settings import Settings
@@ -81,6 +82,9 @@ class FakeRunner:
         target.write_bytes(data)  # noqa: ASYNC240  # a few bytes
         columns = (Column("n", "int64"),)
         return Draft(hashlib.sha256(data).hexdigest(), len(data), number, columns, self.usage)
+
+    def load(self) -> Load:
+        return Load()
 
     async def use(self, registry: Registry) -> None: ...
 

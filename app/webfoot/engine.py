@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from webfoot.lineage import Lineage
     from webfoot.registry import Registry
     from webfoot.results import Draft, Known, Question, Reach, Usage
-    from webfoot.runners import Descent, Runner
+    from webfoot.runners import Descent, Load, Runner
     from webfoot.runs import Runs
     from webfoot.settings import Settings
     from webfoot.store import Store
@@ -145,6 +145,7 @@ class Engine:
         self._running: dict[str, str] = {}
         # How many calls of the fan-outs under way have ended.
         self._progress: dict[str, int] = {}
+        self._listeners: list[Callable[[Run, Lineage], None]] = []
         # When runs landed whose askers had all gone: the next to ask takes the result.
         self._unclaimed: dict[str, float] = {}
 
@@ -152,6 +153,14 @@ class Engine:
         """Answer from now on with these UDFs; runs under way go on with theirs."""
         self.registry = registry
         await self._runner.use(registry)
+
+    def listen(self, listener: Callable[[Run, Lineage], None]) -> None:
+        """Have a function told of every run that has ended, and where it came from."""
+        self._listeners.append(listener)
+
+    def load(self) -> Load:
+        """How busy its runner is."""
+        return self._runner.load()
 
     async def close(self) -> None:
         """Cancel what runs."""
@@ -777,6 +786,8 @@ class Engine:
             run = run.took(usage)
         self.runs.record(run)
         lineage.tally.add(run)
+        for listener in self._listeners:
+            listener(run, lineage)
 
 
 @contextlib.contextmanager

@@ -6,17 +6,13 @@ after a power cut a file is checked before it is used, and begun anew if it is d
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import sqlite3
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 # How long a writer waits for another process' to end, which takes microseconds.
 _BUSY_S = 5.0
@@ -56,7 +52,7 @@ class SqliteFile:
         Returns:
             Its rows.
         """
-        with _as_os_errors():
+        with _AsOsErrors():
             return self._connection().execute(statement, values).fetchall()
 
     def size(self) -> int:
@@ -69,7 +65,7 @@ class SqliteFile:
 
     def shrink(self) -> None:
         """Give the disk back what is not in use."""
-        with _as_os_errors():
+        with _AsOsErrors():
             # `execute` would end after the first page.
             self._connection().executescript("PRAGMA incremental_vacuum")
 
@@ -141,10 +137,16 @@ def _check(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(found)
 
 
-@contextlib.contextmanager
-def _as_os_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        raise OSError(errno.ENOSPC if is_full else errno.EIO, str(error)) from error
+class _AsOsErrors:
+    """A context in which what SQLite raises is an OSError.
+
+    No generator, which would take as long as a statement does.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            raise OSError(errno.ENOSPC if is_full else errno.EIO, str(error)) from error

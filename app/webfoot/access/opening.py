@@ -107,8 +107,8 @@ def access_of(settings: Settings) -> Access:
     keys: list[Keys] = [] if folder is None else [folder]
     if settings.keys or settings.share_secret:
         keys.append(_listed(settings))
-    guard = DoorGuard(policy, keys, _tokens(settings), welcomes_all=settings.open)
     usage = Usage(place)
+    guard = DoorGuard(policy, keys, _tokens(settings), usage.saw, welcomes_all=settings.open)
     return Access(guard, policy, Throttle(usage), usage, folder, keys)
 
 

@@ -11,7 +11,7 @@ from webfoot.access.throttling import LIMIT_NAMES, Limits
 from webfoot.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
 # What may be done besides reading results: SQL over them, jobs, share links, and to know all that
@@ -116,9 +116,9 @@ class Policy:
         )
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
+def matches(name: str, patterns: Collection[str]) -> bool:
     """Whether one of `patterns`, such as `sales_*`, stands for `name`."""
-    return any(pattern == "*" or fnmatchcase(name, pattern) for pattern in patterns)
+    return "*" in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def read_policy(path: Path | None) -> Policy:

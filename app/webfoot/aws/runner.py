@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from webfoot.aws.orders import Deadline, Order
     from webfoot.registry import Registry
     from webfoot.results import Draft
-    from webfoot.runners import Calls, Runner
+    from webfoot.runners import Calls, Load, Runner
     from webfoot.runners.jobs import Job
     from webfoot.settings import Settings
 
@@ -83,6 +83,10 @@ class LambdaRunner:
             return await self._here.run(job, target, log, calls)
         finally:
             self._window.look_again()
+
+    def load(self) -> Load:
+        """How busy this instance is."""
+        return self._here.load()
 
     async def use(self, registry: Registry) -> None:
         """Note what runs may call."""

@@ -56,6 +56,24 @@ class Descent:
     timeout_s: float
 
 
+@dataclass(frozen=True)
+class Load:
+    """How busy a runner is.
+
+    Args:
+        running: Runs that have their turn; not those that wait for others.
+        waiting: Runs that wait for their turn.
+        memory_bytes: The memory of its processes; 0 if it has none of its own.
+        replaced: How many of those had to be replaced so far: that crashed, were killed for what
+            they ran, or were worn out.
+    """
+
+    running: int = 0
+    waiting: int = 0
+    memory_bytes: int = 0
+    replaced: int = 0
+
+
 class Calls(Protocol):
     """Makes the calls of a run."""
 
@@ -117,6 +135,9 @@ class Runner(Protocol):
         Raises:
             Error: What went wrong, as a class of `webfoot.errors`.
         """
+
+    def load(self) -> Load:
+        """How busy it is."""
 
     async def use(self, registry: Registry) -> None:
         """Make ready for the calls of `registry`; calls that run go on with the code they have."""

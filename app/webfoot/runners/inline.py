@@ -18,7 +18,7 @@ from webfoot.billing import function_bytes
 from webfoot.errors import Error, RunCancelled
 from webfoot.interruption import Queries
 from webfoot.results import Usage
-from webfoot.runners import SPARE_CALLS
+from webfoot.runners import SPARE_CALLS, Load
 from webfoot.runners.exceeded import time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob
 from webfoot.runners.slots import Slots
@@ -110,6 +110,11 @@ class InlineRunner:
                 self._opened.enter_context(sessions.everywhere_in(self._temp))
                 self._database = self._opened.enter_context(CallDatabase(self._temp))
             return self._database
+
+    def load(self) -> Load:
+        """How busy its threads are."""
+        slots = (self._slots, self._waiting_slots)
+        return Load(sum(each.held for each in slots), sum(each.waiting for each in slots))
 
     async def use(self, registry: Registry) -> None:
         """Note what runs may call; there is nothing to make ready: a job brings its function."""

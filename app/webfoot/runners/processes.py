@@ -29,7 +29,7 @@ from webfoot.billing import function_bytes
 from webfoot.errors import Error, MemoryExceeded, RunCancelled, UdfCrashed, UdfTimeout
 from webfoot.quantities import write_seconds, write_size
 from webfoot.results import Usage
-from webfoot.runners import SPARE_CALLS, NoCalls, frames, prints
+from webfoot.runners import SPARE_CALLS, Load, NoCalls, frames, prints
 from webfoot.runners.channel import open_channel
 from webfoot.runners.exceeded import memory_exceeded, time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
@@ -182,7 +182,18 @@ class ProcessRunner:
         self._registry: Registry | None = None
         self._loading: set[asyncio.Task[None]] = set()
         self._ending: set[asyncio.Task[None]] = set()
+        self._replaced = 0
         self._closed = False
+
+    def load(self) -> Load:
+        """How busy its processes are."""
+        slots = (self._slots, self._waiting_slots)
+        return Load(
+            running=sum(each.held for each in slots),
+            waiting=sum(each.waiting for each in slots),
+            memory_bytes=sum(worker.used_bytes(children=False) for worker in self._alive),
+            replaced=self._replaced,
+        )
 
     async def use(self, registry: Registry) -> None:
         """Make workers ready for `registry`, in the background."""
@@ -274,7 +285,7 @@ class ProcessRunner:
             try:
                 await self._load(worker, job.code, slot)
             except BaseException:
-                self._retire(worker)
+                self._replace(worker)
                 raise
         return worker
 
@@ -284,7 +295,7 @@ class ProcessRunner:
             for idle in [worker for worker in self._shared if not worker.jobs]:
                 if idle.process.poll() is not None:  # It died in its sleep.
                     self._shared.remove(idle)
-                    self._retire(idle)
+                    self._replace(idle)
             able = (
                 worker
                 for worker in self._shared
@@ -315,13 +326,14 @@ class ProcessRunner:
         worker.most_jobs = 0
         if worker.worn or self._is_outdated(worker):
             self._shared.remove(worker)
-            self._retire(worker, target if answer is None else None)
+            leave = self._replace if worker.worn else self._retire
+            leave(worker, target if answer is None else None)
 
     def _pick(self, digest: str | None) -> _Worker:
         """An idle worker that has the code (a view needs none), or an empty one, or a new one."""
         for worker in [worker for worker in self._idle if worker.process.poll() is not None]:
             self._idle.remove(worker)  # It died in its sleep: the machine was out of memory, say.
-            self._retire(worker)
+            self._replace(worker)
         able = [worker for worker in self._idle if digest in (None, worker.digest)]
         able = able or [worker for worker in self._idle if worker.digest is None]
         if not able:
@@ -369,7 +381,7 @@ class ProcessRunner:
         """Let a worker that has nothing to do rest, unless it is worn out."""
         worker.runs += 1
         if answer is None or self._is_worn(worker, answer):
-            self._retire(worker, target if answer is None else None)
+            self._replace(worker, target if answer is None else None)
             self._fill()
         else:
             self._rest(worker)
@@ -403,6 +415,11 @@ class ProcessRunner:
         # Those that are shared run nothing alone.
         while serving and len(self._alive) - len(self._shared) <= self._workers:
             self._idle.append(self._start())
+
+    def _replace(self, worker: _Worker, target: Path | None = None) -> None:
+        """End a worker that could be of use yet, had its runs been well."""
+        self._replaced += 1
+        self._retire(worker, target)
 
     def _retire(self, worker: _Worker, target: Path | None = None) -> None:
         self._alive.discard(worker)

@@ -107,6 +107,17 @@ class Slots:
         finally:
             self._release()
 
+    @property
+    def held(self) -> int:
+        """How many slots are held."""
+        return self._count - self._free
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for one."""
+        turns = [*self._requests, *(turn for _, _, turn in self._calls)]
+        return sum(not turn.done() for turn in turns)
+
     def has_room(self) -> bool:
         """Whether whoever comes now has a slot at once."""
         return self._free > len(self._calls) + len(self._requests)

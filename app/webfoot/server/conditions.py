@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import formatdate, parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,11 @@ class ByteRange:
     last: int | None
 
 
-@dataclass(frozen=True)
-class Decision:
+# Of what is made for each request, records are named tuples: a frozen dataclass takes four times as
+# long to make.
+
+
+class Decision(NamedTuple):
     """How to answer.
 
     Args:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl, quote_plus, unquote
 
 from webfoot.errors import InvalidParameters
@@ -53,8 +51,7 @@ _WANTED_HEADERS = frozenset(
 _GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(\d(?:\.\d{0,3})?)\s*)?(?:,|$)", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What a request asks for, before any of it is known to make sense.
 
     Args:
@@ -63,13 +60,11 @@ class Request:
         extension: The format, if there is such a format; empty for a POST.
         query: The query string as it came, and before it what the path's folders say.
         headers: Those that matter here, in lower case; repeated ones are joined.
-        base_url: The server's address as the client wrote it.
+        scope: The request, as ASGI has it.
+        exchange: What is noted of it and its answer.
         partitions: The names that the path's folders give values to.
         job: The id of the job whose result is asked for, in place of a UDF.
         sql: Whether SQL is asked, in place of a UDF.
-        limits: What the platform allows the answer.
-        exchange: What is noted of it and its answer.
-        share: The token of the share link that the request came by, if it was one.
     """
 
     method: str
@@ -77,13 +72,26 @@ class Request:
     extension: str
     query: bytes
     headers: Mapping[str, str]
-    base_url: str
+    scope: Scope
     exchange: Exchange
     partitions: tuple[str, ...] = ()
     job: str = ""
     sql: bool = False
-    limits: Limits = Limits()  # noqa: RUF009  # it is frozen, too
-    share: str = ""
+
+    @property
+    def base_url(self) -> str:
+        """The server's address as the client wrote it."""
+        return base_url_of(self.scope)
+
+    @property
+    def limits(self) -> Limits:
+        """What the platform allows the answer."""
+        return limits_of(self.scope)
+
+    @property
+    def share(self) -> str:
+        """The token of the share link that the request came by, if it was one."""
+        return str(self.scope.get(SHARE, ""))
 
 
 def path_of(scope: Scope) -> str:
@@ -113,27 +121,19 @@ def read_headers(scope: Scope) -> dict[str, str]:
 
 def read_request(scope: Scope) -> Request:
     """Read a request that is for a result."""
-    query: bytes = scope["query_string"]
-    make = partial(
-        Request,
-        method=scope["method"],
-        headers=read_headers(scope),
-        base_url=base_url_of(scope),
-        limits=limits_of(scope),
-        share=scope.get(SHARE, ""),
-        exchange=(exchange := exchange_of(scope)),
-    )
-    if (match := _PATTERNS[scope["method"]].fullmatch(path_of(scope))) is not None:
+    method, query, path = scope["method"], scope["query_string"], path_of(scope)
+    common = read_headers(scope), scope, (exchange := exchange_of(scope))
+    if (match := _PATTERNS[method].fullmatch(path)) is not None:
+        exchange.route = _ROUTES[match.re]
         extension = match[2] if match.re.groups > 1 else ""
+        return Request(method, match[1], extension, query, *common)
+    if (match := _JOB_PATH.fullmatch(path)) is not None:
         exchange.route = _ROUTES[match.re]
-        return make(name=match[1], extension=extension, query=query)
-    if (match := _JOB_PATH.fullmatch(path_of(scope))) is not None:
+        return Request(method, "", match[2], query, *common, job=match[1])
+    if (match := _SQL_PATTERNS[method].fullmatch(path)) is not None:
         exchange.route = _ROUTES[match.re]
-        return make(name="", extension=match[2], query=query, job=match[1])
-    if (match := _SQL_PATTERNS[scope["method"]].fullmatch(path_of(scope))) is not None:
         extension = match[1] if match.re.groups else ""
-        exchange.route = _ROUTES[match.re]
-        return make(name="", extension=extension, query=query, sql=True)
+        return Request(method, "", extension, query, *common, sql=True)
     match = match_folders(scope)
     assert match is not None, "only called for paths that it handles"
     exchange.route = _ROUTES[match.re]
@@ -141,12 +141,9 @@ def read_request(scope: Scope) -> Request:
     name, folders, extension = match.groups()
     pairs = [folder.partition("=")[::2] for folder in folders[1:].split("/")]
     given = "&".join(f"{quote_plus(unquote(k))}={quote_plus(unquote(v))}" for k, v in pairs)
-    return make(
-        name=unquote(name),
-        extension=unquote(extension),
-        query=b"&".join(filter(None, (given.encode(), query))),
-        partitions=tuple(unquote(k) for k, _ in pairs),
-    )
+    whole = b"&".join(filter(None, (given.encode(), query)))
+    partitions = tuple(unquote(k) for k, _ in pairs)
+    return Request(method, unquote(name), unquote(extension), whole, *common, partitions)
 
 
 def check_folders(udf: Udf, names: Sequence[str]) -> None:

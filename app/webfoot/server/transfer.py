@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from webfoot.errors import Error, InvalidParameters
 
@@ -24,8 +23,7 @@ _BODY_S = 300.0
 _Done = TypeVar("_Done")
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """An answer whose body is read piece by piece.
 
     Args:

@@ -16,21 +16,25 @@ if TYPE_CHECKING:
 VISIT = "webfoot.visit"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Visit:
-    """A request that was let in.
+    """The requests of one asker that are let in; the same record while nothing changes for them.
 
     Args:
-        asker: Who makes it, and what they may do.
+        asker: Who makes them, and what they may do.
         registry: The UDFs, and the problems with files, that there are for them.
+        limited: Whether their requests are counted, as there is a limit to them.
+        private: Whether no cache may hand what they are answered to others.
     """
 
     asker: Asker
     registry: Registry
+    limited: bool
+    private: bool
 
     @property
     def principal(self) -> Principal:
-        """Who makes it."""
+        """Who makes them."""
         return self.asker.principal
 
 

@@ -45,6 +45,19 @@ class Link:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Holdings:
+    """What a store keeps on this machine.
+
+    Args:
+        bytes: How much.
+        evicted: How many results it has removed so far to make room.
+    """
+
+    bytes: int
+    evicted: int
+
+
 class Store(Protocol):
     """Keeps results and the memory of failures, by key."""
 
@@ -95,6 +108,9 @@ class Store(Protocol):
 
     async def last_used(self, result: Result) -> float:
         """When `result` was last opened, in seconds since 1970; 0 if its bytes are gone."""
+
+    def holdings(self) -> Holdings:
+        """What it keeps here."""
 
     def close(self) -> None:
         """Let go of what the store holds in this process."""

@@ -34,6 +34,8 @@ class CachedFiles:
         self._max_bytes = max_bytes
         self._uses: OrderedDict[str, _Use] = OrderedDict()
         self.size = 0
+        # How many files were removed to make room.
+        self.removed = 0
 
     def path(self, name: str) -> Path:
         """Where the file called `name` is, if it is kept."""
@@ -70,6 +72,7 @@ class CachedFiles:
             if use.at > settled:
                 break
             self._drop(name)
+            self.removed += 1
 
     def _drop(self, name: str) -> None:
         self.size -= self._uses.pop(name).size

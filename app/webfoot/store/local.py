@@ -29,6 +29,7 @@ from webfoot.errors import Error, SettingsError, StorageFull
 from webfoot.files import is_disk_full
 from webfoot.results import Failure, Known, Result, from_json, to_json
 from webfoot.sqlite import SqliteFile
+from webfoot.store import Holdings
 from webfoot.store.blobs import BlobMemory, FileBlob, MemoryBlob
 from webfoot.store.locks import make_own_folder, open_claims, remove_abandoned
 
@@ -83,6 +84,7 @@ class LocalStore:
         self._memory = BlobMemory(_MEMORY_BYTES, _MEMORY_PIECE)
         self._touched: dict[str, float] = {}
         self._evicting = False
+        self._evicted = 0
         self._open_files = contextlib.ExitStack()
         try:
             self._settle()
@@ -95,7 +97,7 @@ class LocalStore:
 
     async def find(self, key: str) -> Known:
         """What there is under `key`; what cannot be read counts as nothing."""
-        with _errors_of_the_store():
+        with _StoreErrors():
             rows = self._index.run("SELECT result, failure FROM known WHERE key = ?", key)
         if not rows:
             return Known()
@@ -114,7 +116,7 @@ class LocalStore:
         """Hold the key's lock; waiting costs a look every few hundredths of a second."""
         claims = self._claims
         wait = 0.005
-        with _errors_of_the_store():
+        with _StoreErrors():
             while not claims.take(key):
                 await asyncio.sleep(wait)
                 wait = min(wait * 1.5, 0.05)
@@ -127,18 +129,18 @@ class LocalStore:
     def stage(self, run: str, extension: str) -> Path:
         """A path in this server's own staging folder."""
         if not self._staging.is_dir():  # Somebody removed the store.
-            with _errors_of_the_store():
+            with _StoreErrors():
                 self._settle()
         return self._staging / f"{run}.{extension}"
 
     async def put(self, draft: Draft, extension: str, staged: Path) -> None:
         """Rename the bytes into place."""
-        with _errors_of_the_store():
+        with _StoreErrors():
             self._bytes += _replace(staged, self._path(draft.etag, extension))
 
     async def publish(self, result: Result, staged: Path | None) -> None:
         """Rename the bytes into place, then the entry that names them."""
-        with _errors_of_the_store():
+        with _StoreErrors():
             if staged is not None:
                 self._bytes += _replace(staged, self._object_path(result))
             self._write(_PUBLISH, result)
@@ -203,6 +205,10 @@ class LocalStore:
         """Evict half of what is stored."""
         await self._evict(0, self._bytes // 2)
 
+    def holdings(self) -> Holdings:
+        """What the folder has, as far as this server knows."""
+        return Holdings(self._bytes, self._evicted)
+
     def close(self) -> None:
         """Remove this server's staging folder."""
         shutil.rmtree(self._staging, ignore_errors=True)
@@ -266,6 +272,7 @@ class LocalStore:
             left, removed = await asyncio.to_thread(self._sweep, indexed, limit, target)
         finally:
             self._evicting = False
+        self._evicted += len(removed)
         for path in removed:
             self._memory.drop(path)
         # What was published meanwhile may be counted twice; never not at all.
@@ -383,11 +390,18 @@ def _used_bytes(state: os.stat_result) -> int:
     return state.st_blocks * 512
 
 
-@contextlib.contextmanager
-def _errors_of_the_store() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
+class _StoreErrors:
+    """A context in which what the system refuses is an error of the store.
+
+    No generator: it is entered in every request.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, OSError):
+            return
         if is_disk_full(error):
             raise StorageFull(
                 "the store's disk is full; free some space, or set a smaller store"

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, TypeVar
 from webfoot.errors import Error, ServerBusy, SettingsError, StorageFull
 from webfoot.files import is_disk_full
 from webfoot.results import Failure, Known, Result, from_json, to_json
-from webfoot.store import Link
+from webfoot.store import Holdings, Link
 from webfoot.store.blobs import BlobMemory, FileBlob, MemoryBlob
 from webfoot.store.bucket import Body, Head
 from webfoot.store.cached import CachedFiles
@@ -237,6 +237,10 @@ class S3Store:
     async def local_path(self, result: Result) -> Path:
         """A copy here, fetched if need be."""
         return await self._fetch(result) or self._files.path(_file_name(result))
+
+    def holdings(self) -> Holdings:
+        """What is kept here of the bucket."""
+        return Holdings(self._files.size, self._files.removed)
 
     def close(self) -> None:
         """Remove this process' temporary folder."""
