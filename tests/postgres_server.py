@@ -77,7 +77,7 @@ def postgres(folder: Path, password: str) -> Iterator[Postgres]:
     try:
         yield Postgres(port, "reader", password, log)
     finally:
-        _run(user, "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        _run(user, "pg_ctl", "-D", data, "-m", "immediate", "-w", "-t", "180", "stop")
 
 
 def _has_user(name: str) -> bool:

@@ -125,7 +125,7 @@ def balancer() -> Iterator[Balancer]:
 
 @pytest.mark.slow
 def test_a_rolling_restart_under_load_loses_no_request(folder: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "WEBFOOT_DRAIN": "2s"}
+    environment = {**os.environ, "WEBFOOT_DRAIN": "5s"}
     answers: list[tuple[int, bytes]] = []
     ended = threading.Event()
 

@@ -115,6 +115,15 @@ def test_what_is_asked_for_again_is_told_apart(server: Server) -> None:
     assert "trace" not in records[1]
 
 
+def test_who_waits_for_a_job_has_joined_it_and_who_comes_later_has_a_hit(server: Server) -> None:
+    asked = {"udf": "leaf", "parameters": {"n": 1, "sleep": 1.0, "tag": "job"}}
+    job = httpx.post(f"{server.url}/jobs", json=asked).json()["id"]
+    for which in ("job-waits", "job-later"):
+        assert ask(server, which, f"/jobs/{job}.csv").status_code == 200
+    records = [record_of(server, which)[0] for which in ("job-waits", "job-later")]
+    assert [record["cache"] for record in records] == ["joined", "hit"]
+
+
 @pytest.mark.parametrize(
     ("path", "told"),
     [

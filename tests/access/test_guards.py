@@ -19,7 +19,7 @@ from webfoot.access.principal import Principal
 from webfoot.access.roles import Policy
 from webfoot.access.shares import Share
 from webfoot.access.throttling import Limits, Rate
-from webfoot.errors import Unauthorized
+from webfoot.errors import ServerBusy, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,11 @@ class Door:
 
     guard: DoorGuard
     folder: KeyFolder
+    saw: list[str]
 
     def ask(self, *headers: tuple[str, str], **given: Any) -> Asker:
-        return asyncio.run(self.guard.identify(scope(*headers, **given)))
+        asked = scope(*headers, **given)
+        return self.guard.recall(asked) or asyncio.run(self.guard.identify(asked))
 
     def refused(self, *headers: tuple[str, str], **given: Any) -> str:
         with pytest.raises(Unauthorized) as raised:
@@ -61,8 +63,9 @@ class Door:
 
 
 def door_of(place: Path, *, welcomes_all: bool = False) -> Door:
-    folder = KeyFolder(place)
-    return Door(DoorGuard(Policy(), [folder], None, welcomes_all=welcomes_all), folder)
+    folder, saw = KeyFolder(place), list[str]()
+    guard = DoorGuard(Policy(), [folder], None, saw.append, welcomes_all=welcomes_all)
+    return Door(guard, folder, saw)
 
 
 @pytest.fixture
@@ -162,10 +165,15 @@ def test_a_known_key_is_not_looked_up_each_time(
     for _ in range(100):
         door.ask(bearer(text))
     assert len(looked) == 1
+    assert len(door.saw) == 1
     now = time.monotonic()
     monkeypatch.setattr("webfoot.access.guards.time.monotonic", lambda: now + 0.6)
-    door.ask(bearer(text))
+    before = door.ask(bearer(text))
     assert len(looked) == 2
+    assert door.saw == [before.principal.id] * 2
+    # What was found out for somebody holds while they are who they were.
+    monkeypatch.setattr("webfoot.access.guards.time.monotonic", lambda: now + 1.2)
+    assert door.ask(bearer(text)) is before
     door.folder.close()
 
 
@@ -189,7 +197,7 @@ def test_a_link_is_let_in_until_it_is_revoked(door: Door) -> None:
     share = Share(new_id(), "delays", time.time() + 100, rate="5/s", tenant="acme")
     token = door.folder.give(share)
     asker = door.ask(query=f"a=1&_share={token}")
-    assert asker == Asker(share.principal, share.rights, share.limits, share)
+    assert vars(asker) == vars(Asker(share.principal, share.rights, share.limits, share))
     assert "not one that this server gave out" in door.refused(query=f"_share={token}x")
     door.folder.revoke("share", share.id)
     assert "revoked" in door.refused(query=f"_share={token}")
@@ -222,14 +230,29 @@ def test_keys_and_links_of_a_setting_are_good_too(tmp_path: Path) -> None:
     gone = new_id()
     setting = KeySetting(lambda: write_keys([key], [gone]), lambda: secret)
     folder = KeyFolder(tmp_path / "access")
-    guard = DoorGuard(Policy(), [folder, setting], None, welcomes_all=True)
-    door = Door(guard, folder)
+    saw: list[str] = []
+    guard = DoorGuard(Policy(), [folder, setting], None, saw.append, welcomes_all=True)
+    door = Door(guard, folder, saw)
     assert guard.asks()
     assert door.ask(bearer(text)).principal == key.principal
     token = setting.give(Share(new_id(), "delays", time.time() + 100))
     assert door.ask(query=f"_share={token}").share is not None
     revoked = setting.give(Share(gone, "delays", time.time() + 100))
     assert "revoked" in door.refused(query=f"_share={revoked}")
+
+
+def test_keys_that_cannot_be_read_let_nobody_in(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, text = door.give()
+
+    def broken(_: str) -> None:
+        raise OSError("disk I/O error")
+
+    monkeypatch.setattr(door.folder, "find", broken)
+    with pytest.raises(ServerBusy, match="cannot reach its keys"):
+        door.ask(bearer(text))
+    assert "disk I/O error" in caplog.text
 
 
 def test_inside_a_process_nobody_is_asked() -> None:

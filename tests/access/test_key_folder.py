@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import stat
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from webfoot.access.key_folder import KeyFolder
 from webfoot.access.keys import Key, new_id, new_key, rotated
 from webfoot.access.shares import Share, read_share
+from webfoot.sqlite import SqliteFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +128,46 @@ def test_servers_that_need_a_secret_at_once_have_one(tmp_path: Path) -> None:
     assert not list((tmp_path / "access").glob(".share-secret*"))
     for folder in folders:
         folder.close()
+
+
+def test_a_folder_that_may_not_be_looked_into_is_there(
+    folder: KeyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.add_key(key())
+    folder.close()
+
+    def refuse(_: Path) -> bool:
+        raise PermissionError("not for you")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.is_dir", refuse)
+        assert folder.exist()
+        with pytest.raises(PermissionError):
+            folder.find("0123456789ab")
+    assert len(folder.all_keys()) == 1
+
+
+def test_threads_use_its_file_one_after_the_other(
+    folder: KeyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, free = SqliteFile.run, threading.Lock()
+
+    def run_alone(file: SqliteFile, statement: str, *values: Any) -> list[Any]:
+        assert free.acquire(blocking=False), "another thread uses it"
+        try:
+            time.sleep(0.002)
+            return run(file, statement, *values)
+        finally:
+            free.release()
+
+    def ask(number: int) -> bool:
+        folder.give(replace(SHARE, id=f"{number:012x}"))
+        return folder.shared(f"{number:012x}")
+
+    monkeypatch.setattr(SqliteFile, "run", run_alone)
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(40)))
+    assert len(folder.all_shares()) == 40
 
 
 def test_a_damaged_file_lets_nobody_in(folder: KeyFolder, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from webfoot.access.keys import id_of, new_id
 from webfoot.access.opening import open_access
 from webfoot.access.throttling import Limits, read_rate
 from webfoot.server import create_app
-from webfoot.server.permissions import _PATHS, Need, wanted_by
+from webfoot.server.permissions import _PATHS, Need, Wanted, wanted_by
 from webfoot.settings import Settings
 
 if TYPE_CHECKING:
@@ -291,6 +291,12 @@ def test_who_gets_what(place: Place, kind: str) -> None:
             found = 200
         if found != expected:
             wrong[f"{method} {path}"] = (found, expected, answer.text[:200])
+        kept = answer.headers.get("cache-control", "")
+        if found == 200 and wanted_by(scope_of(method, path)) != Wanted(Need.NOTHING):
+            apart = "no-store" in kept or "Authorization" in answer.headers.get("vary", "")
+            lazy = method == "HEAD" and kept == "no-cache"
+            if "public" in kept or not (apart or lazy):
+                wrong[f"{method} {path} kept"] = (found, expected, kept)
     assert wrong == {}
 
 
@@ -300,8 +306,8 @@ def test_a_refusal_says_what_to_do_and_who_may_keep_it(place: Place, kind: str) 
     for method, path in [("GET", "/udfs/delays.json"), ("GET", "/udfs"), ("POST", "/jobs")]:
         answer = place.ask(asker, method, path)
         if answer.status_code == 401:
-            assert "Bearer" in answer.headers["www-authenticate"]
-            assert "Basic" in answer.headers["www-authenticate"]
+            schemes = [told.split()[0] for told in answer.headers.get_list("www-authenticate")]
+            assert schemes == ["Bearer", "Basic"]
         if answer.status_code == 429:
             assert int(answer.headers["retry-after"]) > 0
         if answer.is_error:

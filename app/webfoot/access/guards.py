@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from webfoot.access.credentials import read_credential, shown_in
-from webfoot.access.keys import PREFIX, id_of, unknown_key
+from webfoot.access.keys import PREFIX, id_of, out_of_reach, unknown_key
 from webfoot.access.principal import ANONYMOUS, Principal
 from webfoot.access.roles import BUILT_IN, Rights
 from webfoot.access.shares import read_share, token_in
@@ -21,7 +21,7 @@ from webfoot.access.throttling import Limits
 from webfoot.errors import Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from webfoot.access.keys import Key, Keys
     from webfoot.access.roles import Policy
@@ -36,9 +36,9 @@ _TOKENS_AT_ONCE = 4
 _LOCAL = re.compile(r"127(\.\d+){3}|::1|/.*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Asker:
-    """Who makes a request, and what they may do.
+    """Who makes a request, and what they may do; the same record while that is known to be so.
 
     Args:
         principal: Who.
@@ -63,6 +63,9 @@ class Guard(Protocol):
     def asks(self) -> bool:
         """Whether it wants to know who somebody is."""
 
+    def recall(self, scope: Mapping[str, Any]) -> Asker | None:
+        """Who makes a request, if that is known already: thousands come in a second."""
+
     async def identify(self, scope: Mapping[str, Any]) -> Asker:
         """Who makes a request.
 
@@ -78,7 +81,11 @@ class NoGuard:
         """It does not."""
         return False
 
-    async def identify(self, scope: Mapping[str, Any]) -> Asker:  # noqa: ARG002  # everybody may
+    def recall(self, scope: Mapping[str, Any]) -> Asker:  # noqa: ARG002  # everybody may
+        """Anybody."""
+        return ANYBODY
+
+    async def identify(self, scope: Mapping[str, Any]) -> Asker:  # noqa: ARG002  # likewise
         """Anybody."""
         return ANYBODY
 
@@ -90,6 +97,7 @@ class DoorGuard:
         policy: What roles may do.
         keys: Where keys and share links are.
         tokens: Reads the tokens of an identity provider, if there is one.
+        saw: Is told who was let in, now and then.
         welcomes_all: Whether others than this machine are let in while nobody has a key.
     """
 
@@ -98,12 +106,14 @@ class DoorGuard:
         policy: Policy,
         keys: Sequence[Keys],
         tokens: Tokens | None,
+        saw: Callable[[str], None],
         *,
         welcomes_all: bool,
     ) -> None:
         self._policy = policy
         self._keys = keys
         self._tokens = tokens
+        self._saw = saw
         self._welcomes_all = welcomes_all
         self._asks = tokens is not None
         self._looked = -math.inf
@@ -113,36 +123,46 @@ class DoorGuard:
 
     def asks(self) -> bool:
         """Whether keys were given out; once that is so, it stays so until the server ends."""
-        now = time.monotonic()
-        if not self._asks and now - self._looked > _FRESH_S:
+        if not self._asks and (now := time.monotonic()) - self._looked > _FRESH_S:
             self._looked = now
             self._asks = any(keys.exist() for keys in self._keys)
         return self._asks
+
+    def recall(self, scope: Mapping[str, Any]) -> Asker | None:
+        """Who makes a request, if that was found out a moment ago; see `Guard`."""
+        if not self.asks():
+            return ANYBODY if self._welcomes(scope) else None
+        known = self._known.get(_digest(scope))
+        return known[0] if known is not None and time.monotonic() < known[1] else None
 
     async def identify(self, scope: Mapping[str, Any]) -> Asker:
         """Who makes a request; see `Guard`."""
         if not self.asks():
             return self._welcome(scope)
         token = token_in(scope["query_string"])
-        shown = token.encode() if token else shown_in(scope)
-        if not shown:
-            raise Unauthorized("a key is needed")
-        kind = b"share\0" if token else b"header\0"
-        digest = hashlib.sha256(kind + shown).digest()
-        known = self._known.get(digest)
-        if known is not None and time.monotonic() < known[1]:
-            return known[0]
-        asker, until = self._read_share(token) if token else await self._read(shown)
+        try:
+            asker, until = self._read_share(token) if token else await self._read(shown_in(scope))
+        except OSError as error:
+            raise out_of_reach(error) from error
+        self._saw(asker.principal.id)
+        return self._remember(_digest(scope), asker, until)
+
+    def _remember(self, digest: bytes, asker: Asker, until: float) -> Asker:
+        """Note who shows what, for a moment; the record of before, if they are who they were."""
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        left_s = min(until - time.time(), _FRESH_S)
-        self._known[digest] = asker, time.monotonic() + left_s
+        before, _ = self._known.get(digest, (asker, 0.0))
+        asker = before if vars(before) == vars(asker) else asker
+        self._known[digest] = asker, time.monotonic() + min(until - time.time(), _FRESH_S)
         return asker
 
-    def _welcome(self, scope: Mapping[str, Any]) -> Asker:
+    def _welcomes(self, scope: Mapping[str, Any]) -> bool:
         # Where the server listens, which no request can pretend.
-        address = scope.get("server") or ("", None)
-        if self._welcomes_all or _LOCAL.fullmatch(address[0]):
+        host = (scope.get("server") or ("", None))[0]
+        return self._welcomes_all or _LOCAL.fullmatch(host) is not None
+
+    def _welcome(self, scope: Mapping[str, Any]) -> Asker:
+        if self._welcomes(scope):
             return ANYBODY
         raise Unauthorized(
             "this server has given out no key, and was not told to be open to everybody; make a key"
@@ -185,3 +205,10 @@ class DoorGuard:
     def _find(self, id: str) -> Key | None:  # noqa: A002  # it is one
         found = (keys.find(id) for keys in self._keys)
         return next((key for key in found if key is not None), None)
+
+
+def _digest(scope: Mapping[str, Any]) -> bytes:
+    """What stands for what a request shows: no key is kept, and no look-up takes longer by one."""
+    token = token_in(scope["query_string"])
+    kind, shown = (b"share\0", token.encode()) if token else (b"header\0", shown_in(scope))
+    return hashlib.sha256(kind + shown).digest()

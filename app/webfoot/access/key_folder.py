@@ -10,9 +10,10 @@ import contextlib
 import json
 import os
 import secrets
+import threading
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from webfoot.access.keys import Key
 from webfoot.access.shares import Share, sign
@@ -59,11 +60,16 @@ class KeyFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: SqliteFile | None = None
+        # Requests are decided on one thread, and links given out on others.
+        self._using = threading.Lock()
         self._secret: bytes | None = None
 
     def exist(self) -> bool:
-        """Whether the folder is there."""
-        return self._folder.is_dir()
+        """Whether the folder is there, also if this process may not look into it."""
+        try:
+            return self._folder.is_dir()
+        except OSError:
+            return True
 
     def find(self, id: str) -> Key | None:  # noqa: A002  # it is one
         """The key of that id, whatever has become of it."""
@@ -104,9 +110,7 @@ class KeyFolder:
 
     def replace_key(self, key: Key) -> None:
         """Note what has become of a key."""
-        self._made().run(
-            "UPDATE given SET record = ? WHERE id = ?", json.dumps(key.plain()), key.id
-        )
+        self._run("UPDATE given SET record = ? WHERE id = ?", json.dumps(key.plain()), key.id)
 
     def revoke(self, kind: str, id: str) -> bool:  # noqa: A002  # it is one
         """Make a `key` or a `share` good for nothing, once and for all.
@@ -114,17 +118,17 @@ class KeyFolder:
         Returns:
             Whether there is one of that id.
         """
-        file = self._open()
         statement = (
             "UPDATE given SET revoked = coalesce(revoked, ?) WHERE kind = ? AND id = ? RETURNING id"
         )
-        return bool(file and file.run(statement, time.time(), kind, id))
+        return bool(self._run(statement, time.time(), kind, id))
 
     def close(self) -> None:
         """Let go of the folder."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        with self._using:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def _make_secret(self) -> bytes:
         """What signs share links; made when it is first needed."""
@@ -140,30 +144,26 @@ class KeyFolder:
         return path.read_bytes()
 
     def _find(self, kind: str, id: str) -> tuple[str, float, float | None] | None:  # noqa: A002  # it is one
-        file = self._open()
-        if file is None:
-            return None
-        statement = "SELECT record, created, revoked FROM given WHERE kind = ? AND id = ?"
-        rows: list[tuple[str, float, float | None]] = file.run(statement, kind, id)
+        rows = self._run(
+            "SELECT record, created, revoked FROM given WHERE kind = ? AND id = ?", kind, id
+        )
         return rows[0] if rows else None
 
     def _all(self, kind: str) -> list[tuple[str, float, float | None]]:
-        file = self._open()
-        if file is None:
-            return []
-        statement = "SELECT record, created, revoked FROM given WHERE kind = ? ORDER BY created, id"
-        return file.run(statement, kind)
+        return self._run(
+            "SELECT record, created, revoked FROM given WHERE kind = ? ORDER BY created, id", kind
+        )
 
     def _add(self, kind: str, id: str, record: str) -> None:  # noqa: A002  # it is one
-        statement = "INSERT INTO given (id, kind, created, record) VALUES (?, ?, ?, ?)"
-        self._made().run(statement, id, kind, time.time(), record)
-
-    def _made(self) -> SqliteFile:
-        """The file, made with the folder if it is missing."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = self._open()
-        assert file is not None, "its folder is there"
-        return file
+        statement = "INSERT INTO given (id, kind, created, record) VALUES (?, ?, ?, ?)"
+        self._run(statement, id, kind, time.time(), record)
+
+    def _run(self, statement: str, *values: Any) -> list[Any]:
+        """The rows of a statement; none while there is no folder."""
+        with self._using:
+            file = self._open()
+            return [] if file is None else file.run(statement, *values)
 
     def _open(self) -> SqliteFile | None:
         if self._file is None and self._folder.is_dir():

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from webfoot.access.keys import Key
+from webfoot.access.keys import Key, out_of_reach
 from webfoot.access.shares import Share, sign
-from webfoot.errors import Forbidden, ServerBusy, SettingsError
+from webfoot.errors import Forbidden, SettingsError
 from webfoot.settings import LEAST_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class KeySetting:
         """What signs share links; None if that is not set."""
         secret = _had(self._share_secret)
         if 0 < len(secret) < LEAST_SECRET:
-            raise _out_of_reach(
+            raise out_of_reach(
                 SettingsError(f"WEBFOOT_SHARE_SECRET has {len(secret)} letters, not {LEAST_SECRET}")
             )
         return secret.encode() or None
@@ -82,7 +79,7 @@ class KeySetting:
             try:
                 self._read, self._text = read_keys(text), text
             except SettingsError as error:
-                raise _out_of_reach(error) from error
+                raise out_of_reach(error) from error
         return self._read
 
 
@@ -90,12 +87,7 @@ def _had(get: Callable[[], str]) -> str:
     try:
         return get()
     except LookupError as error:
-        raise _out_of_reach(error) from error
-
-
-def _out_of_reach(error: Exception) -> ServerBusy:
-    _log.error("%s", error)
-    return ServerBusy("this server cannot reach its keys right now; its log says why")
+        raise out_of_reach(error) from error
 
 
 def write_keys(keys: Iterable[Key], revoked_shares: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import math
 import re
 import secrets
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from webfoot.access.principal import Principal
 from webfoot.access.throttling import Limits
-from webfoot.errors import Unauthorized
+from webfoot.errors import ServerBusy, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,8 @@ PREFIX = "wf_"
 KEY = re.compile(rf"{PREFIX}([0-9a-f]{{12}})_([A-Za-z0-9_-]{{43}})")
 TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}|")
 _ALL = ("*",)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,12 @@ def id_of(text: str) -> str:
 def unknown_key() -> Unauthorized:
     """What is said of a key that is not known: nothing that helps to guess one."""
     return Unauthorized("the key is not known here; check that it is whole, and for this server")
+
+
+def out_of_reach(error: Exception) -> ServerBusy:
+    """What is said to those who ask while keys cannot be read; why is for the server's log."""
+    _log.error("the keys cannot be read: %s", error)
+    return ServerBusy("this server cannot reach its keys right now; its log says why")
 
 
 def check_tenant(text: str) -> str:

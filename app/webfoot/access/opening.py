@@ -49,10 +49,6 @@ class Access:
     folder: KeyFolder | None = None
     keys: Sequence[Keys] = ()
 
-    def counts(self) -> bool:
-        """Whether anybody, or any UDF, may be asked for only so much."""
-        return self.guard.asks() or bool(self.policy.udf_limits)
-
     @asynccontextmanager
     async def calling(self, udf: str) -> AsyncIterator[None]:
         """Count a call that no address names, as requests for its UDF are counted: it may wait.
@@ -111,8 +107,8 @@ def access_of(settings: Settings) -> Access:
     keys: list[Keys] = [] if folder is None else [folder]
     if settings.keys or settings.share_secret:
         keys.append(_listed(settings))
-    guard = DoorGuard(policy, keys, _tokens(settings), welcomes_all=settings.open)
     usage = Usage(place)
+    guard = DoorGuard(policy, keys, _tokens(settings), usage.saw, welcomes_all=settings.open)
     return Access(guard, policy, Throttle(usage), usage, folder, keys)
 
 

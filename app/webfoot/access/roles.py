@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from webfoot.access.throttling import LIMIT_NAMES, Limits
 from webfoot.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
 # What may be done besides reading results: SQL over them, jobs, share links, to know how much goes
@@ -63,16 +63,10 @@ class Rights:
     udfs: tuple[str, ...] = _ALL
     formats: tuple[str, ...] = _ALL
 
-    @cached_property
+    @property
     def unbounded(self) -> bool:
         """Whether every UDF may be called that there is, or will be."""
         return self.udfs == _ALL and any("*" in role.udfs for role in self.roles)
-
-    @cached_property
-    def reads_all(self) -> bool:
-        """Whether that is so in every format."""
-        everything = any("*" in role.udfs and "*" in role.formats for role in self.roles)
-        return self.udfs == self.formats == _ALL and everything
 
     def sees(self, udf: str) -> bool:
         """Whether a UDF may be called."""
@@ -122,9 +116,9 @@ class Policy:
         )
 
 
-def matches(name: str, patterns: Iterable[str]) -> bool:
+def matches(name: str, patterns: Collection[str]) -> bool:
     """Whether one of `patterns`, such as `sales_*`, stands for `name`."""
-    return any(pattern == "*" or fnmatchcase(name, pattern) for pattern in patterns)
+    return "*" in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def read_policy(path: Path | None) -> Policy:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # The parameter that carries the link's token.
 PARAMETER = "_share"
+_IN_QUERY = PARAMETER.encode()
 # Signatures are of these words and the record, so that no other use of the secret makes one.
 _PURPOSE = b"webfoot share link 1\0"
 _MOST_LETTERS = 16_000
@@ -155,7 +156,7 @@ def read_share(token: str, secret: bytes) -> Share | None:
 
 def token_in(query: bytes) -> str:
     """The token among the parameters of a request; empty if there is none."""
-    if PARAMETER.encode() not in query:
+    if _IN_QUERY not in query:
         return ""
     pairs = parse_qsl(query.decode(errors="replace"))
     return next((text for name, text in pairs if name == PARAMETER), "")

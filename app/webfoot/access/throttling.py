@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 # after 0.1 and 0.5 s and then gives up, so that with both it gets through what takes 1.5 s.
 PATIENCE_S = 1.0
 _DAY_S = 86_400
-# How often servers tell each other what they count; and how often, if only to tell the last use.
-_SHARED_S = 1.0
-_WRITTEN_S = 30.0
 _RATE = re.compile(r"\s*(\d+)\s*/\s*(.+?)\s*")
 _UNITS = frozenset({"s", "m", "h", "d", "w"})
 # Beyond this many, buckets that are full are forgotten: new ones are, too.
@@ -60,6 +57,11 @@ class Limits:
     rate: Rate | None = None
     concurrency: int | None = None
     daily: int | None = None
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether there are none."""
+        return self.rate is None and self.concurrency is None and self.daily is None
 
     def over(self, others: Limits) -> Limits:
         """These, and where they say nothing, `others`."""
@@ -214,7 +216,8 @@ class Throttle:
             )
         wait_s = 0.0 if limits.rate is None else self._take(name, limits.rate)
         self._at_once[name] += 1
-        self._usage.note(name, _WRITTEN_S if limits.daily is None else _SHARED_S)
+        if limits.daily is not None:
+            self._usage.note(name)
         return wait_s
 
     def leave(self, name: str) -> None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DAY_S = 86_400
+# What servers that share a folder count, they tell each other this often; and this often that a
+# name is in use.
+_SHARE_S = 1.0
+_LAST_USE_S = 30.0
 _KEPT_DAYS = 31
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS usage (
@@ -55,16 +59,17 @@ class Usage:
         self._counts: dict[str, _Count] = {}
         self._swept_on = 0
 
-    def note(self, name: str, within_s: float) -> None:
-        """Count a request.
-
-        Args:
-            name: Under what.
-            within_s: After how many seconds at the latest the count is written that is there then.
-        """
+    def note(self, name: str) -> None:
+        """Count a request."""
         count = self._count(name)
         count.own += 1
-        if time.monotonic() - count.written > within_s:
+        if time.monotonic() - count.written > _SHARE_S:
+            self._write(name, count)
+
+    def saw(self, name: str) -> None:
+        """Note that a name is in use, whether its requests are counted or not."""
+        count = self._count(name)
+        if time.monotonic() - count.written > _LAST_USE_S:
             self._write(name, count)
 
     def today(self, name: str) -> int:

@@ -11,18 +11,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from webfoot.server.bounds import MOST_URL_BYTES
 
 # More than a server reads of a URL and of headers: who sends a little too much is told by that.
-_MOST_HEAD_BYTES = 262_144
+_MOST_HEAD_BYTES = 131_072
 # From its first byte to its last; also how long a new connection may be silent.
 _HEAD_S = 30.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections on which a head is too large, or too long in coming."""
+    """Closes connections on which a head is too large, or too long in coming.
 
-    _in_head = True
+    Nearly every head comes whole, with the first bytes, and then costs a look.
+    """
+
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
-    _refused = HTTPStatus.BAD_REQUEST
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, for a while."""
@@ -36,46 +37,34 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come of a request."""
-        if self._in_head:
-            self._head_bytes += len(data)
-            self._wait()
         super().data_received(data)
-        if self._in_head and self._head_bytes > _MOST_HEAD_BYTES:
-            self._refused = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            self.send_400_response("")
-
-    def on_url(self, url: bytes) -> None:
-        """Take a part of the URL.
-
-        Raises:
-            ValueError: If it is too long; uvicorn then refuses the request.
-        """
-        super().on_url(url)
-        if len(self.url) > MOST_URL_BYTES:
-            self._refused = HTTPStatus.REQUEST_URI_TOO_LONG
-            raise ValueError(len(self.url))
-
-    def on_headers_complete(self) -> None:
-        """Have a request answered."""
-        self._in_head, self._head_bytes = False, 0
-        self._stop_waiting()
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """What comes from here on is of the next request."""
-        self._in_head = True
-        super().on_message_complete()
+        # uvicorn's record of a request has no method before its head is whole.
+        if self.scope is None or "method" not in self.scope:
+            self._wait()
+            self._head_bytes += len(data)
+            if self._head_bytes > _MOST_HEAD_BYTES:
+                self.send_400_response("")
+        elif self.cycle is not None and self.cycle.response_complete:
+            # The rest of what was refused, or empty lines: uvicorn takes those for ever.
+            self._wait()
+        elif self._timer is not None:
+            self._stop_waiting()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or no longer read as one, and close the connection."""
         if self.transport.is_closing():
             return
-        if self._refused is HTTPStatus.BAD_REQUEST:
+        if len(getattr(self, "url", b"")) > MOST_URL_BYTES:
+            self._refuse(HTTPStatus.REQUEST_URI_TOO_LONG)
+        elif self._head_bytes > _MOST_HEAD_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        else:
             super().send_400_response(msg)
-            return
-        text = f"{self._refused.description or self._refused.phrase}\n"
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        text = f"{status.description or status.phrase}\n"
         head = (
-            f"HTTP/1.1 {self._refused.value} {self._refused.phrase}\r\ncontent-type: text/plain\r\n"
+            f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: text/plain\r\n"
             f"content-length: {len(text)}\r\nconnection: close\r\n\r\n"
         )
         self.transport.write((head + text).encode())
@@ -89,3 +78,4 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._head_bytes = 0

@@ -55,8 +55,7 @@ class Address:
         """The request as its client made it."""
         headers = scope["headers"]
         forwarded: Mapping[str, str] = {}
-        told = [name for name, _ in headers if name.startswith(_FORWARDED)]
-        if told and self._trusts(_peer(scope)):
+        if any(name.startswith(_FORWARDED) for name, _ in headers) and self._trusts(_peer(scope)):
             forwarded = _read_forwarded(headers)
             if client := self._client(forwarded.get("for", "")):
                 scope["client"] = (client, 0)  # In place: the access log reads it there.

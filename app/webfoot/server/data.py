@@ -43,7 +43,14 @@ from webfoot.server.fanouts import (
 )
 from webfoot.server.limits import within
 from webfoot.server.permissions import check_format
-from webfoot.server.problems import COMMON_HEADERS, PREVIEW_POLICY, Headers, Reply, lazy_reply
+from webfoot.server.problems import (
+    COMMON_HEADERS,
+    PREVIEW_POLICY,
+    VARY_BY_ASKER,
+    Headers,
+    Reply,
+    lazy_reply,
+)
 from webfoot.server.queries import MOST_QUERY_BYTES, around, read_posted, read_query
 from webfoot.server.requests import (
     accepts_gzip,
@@ -70,10 +77,10 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from webfoot.access.principal import Principal
     from webfoot.definition import Udf
     from webfoot.engine import Answer, Engine
     from webfoot.lineage import Admit
+    from webfoot.registry import Registry
     from webfoot.results import Question, Result
     from webfoot.server.exchanges import Exchange
     from webfoot.server.holding import Holding
@@ -117,11 +124,13 @@ class _Asked:
         udf: The UDF that is called; None for SQL.
         call: What is asked.
         view: How its result is wanted.
+        private: Whether the answer is for its asker alone.
     """
 
     udf: Udf | None
     call: Question | Job | Query
     view: View
+    private: bool
 
 
 class _Obtained(NamedTuple):
@@ -161,10 +170,11 @@ class DataEndpoint:
         self._settings = settings
         # Before the request is sent on, or its reader told to come back.
         self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
-        self._understood: dict[tuple[str, str, bytes, Principal], _Asked] = {}
+        self._understood: dict[tuple[Visit, str, str, bytes], _Asked] = {}
+        self._understood_by: Registry | None = None
         # Whether SQL has been asked before: the first waits for what it takes to be imported.
         self._warm = False
-        self._headers_of: OrderedDict[tuple[str, str, bool, str], Headers] = OrderedDict()
+        self._headers_of: OrderedDict[tuple[str, str, bool, str, bool], Headers] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that this endpoint handles."""
@@ -224,22 +234,23 @@ class DataEndpoint:
             return await self._understand_job(request, visit)
         if request.sql:
             asked_sql = read_query(request, visit, self._engine, self._settings)
-            return _Asked(None, asked_sql.query, asked_sql.view)
-        udf, asker = visit.registry.find(request.name), visit.principal
+            return _Asked(None, asked_sql.query, asked_sql.view, visit.private)
+        registry = self._engine.registry
+        if self._understood_by is not registry or len(self._understood) > _REMEMBERED:
+            self._understood, self._understood_by = {}, registry
         if request.partitions:
-            check_folders(udf, request.partitions)
-        key = (request.name, request.extension, request.query, asker)
+            check_folders(visit.registry.find(request.name), request.partitions)
+        key = (visit, request.name, request.extension, request.query)
         asked = self._understood.get(key)
-        # Of a UDF that was saved since, there is another record.
-        if asked is None or asked.udf is not udf:
+        if asked is None:
+            udf, asker = visit.registry.find(request.name), visit.principal
             text = read_query_string(request.query, request.extension)
             if text.fanout:
                 # On a thread, and forgotten: it may be thousands of calls.
                 question = await asyncio.to_thread(self._engine.question, udf, text, asker)
-                return _Asked(udf, question, text.view)
-            asked = _Asked(udf, self._engine.question(udf, text, asker), text.view)
-            if len(self._understood) > _REMEMBERED:
-                self._understood.clear()
+                return _Asked(udf, question, text.view, visit.private)
+            question = self._engine.question(udf, text, asker)
+            asked = _Asked(udf, question, text.view, visit.private)
             if len(request.query) <= _MOST_REMEMBERED_BYTES:
                 self._understood[key] = asked
         return asked
@@ -251,7 +262,7 @@ class DataEndpoint:
             raise InvalidParameters(f"{others[0][0]}: a job has its parameters already")
         udf = visit.registry.find(job.udf)
         check_format(visit.asker, job.udf, request.extension)
-        return _Asked(udf, job, read_view(request.extension, own))
+        return _Asked(udf, job, read_view(request.extension, own), visit.private)
 
     async def _head(self, request: Request, visit: Visit) -> Reply:
         try:
@@ -323,13 +334,13 @@ class DataEndpoint:
         body = await read_body(receive, MOST_BODY_BYTES)
         read = partial(from_body, self._engine, udf, options, media_type, body)
         fanout = await asyncio.to_thread(read, visit.principal)
-        return await self._get(request, _Asked(udf, fanout, view), receive)
+        return await self._get(request, _Asked(udf, fanout, view, visit.private), receive)
 
     async def _query(self, request: Request, visit: Visit, receive: Receive) -> Reply | File:
         """SQL in the body: answered with a table like any other, or with rows and facts."""
         body = await read_body(receive, MOST_QUERY_BYTES)
         asked = read_posted(request, visit, body, self._engine, self._settings)
-        plain = _Asked(None, asked.query, asked.view)
+        plain = _Asked(None, asked.query, asked.view, visit.private)
         if not asked.told:
             return await self._get(request, plain, receive)
         _note(request, plain)
@@ -453,14 +464,14 @@ class DataEndpoint:
     ) -> Headers:
         """What HEAD and GET alike say of `shown`, which is `view` of `result`."""
         return [
-            *self._fixed_headers(shown, view, _etag(shown, link)),
+            *self._fixed_headers(shown, view, _etag(shown, link), asked.private),
             self._cache_control(asked, result, math.inf if link is None else link.seconds),
             *_facts(result),
         ]
 
-    def _fixed_headers(self, result: Result, view: View, etag: str) -> Headers:
+    def _fixed_headers(self, result: Result, view: View, etag: str, private: bool) -> Headers:
         """The headers that are the same whenever `result` is sent as `view`."""
-        key = (result.run, view.extension, view.gzip, etag)
+        key = (result.run, view.extension, view.gzip, etag, private)
         headers = self._headers_of.get(key)
         if headers is None:
             headers = [
@@ -474,6 +485,8 @@ class DataEndpoint:
                 headers.append((b"vary", b"Accept-Encoding"))
             if view.extension == "html":
                 headers.append(PREVIEW_POLICY)
+            if private:
+                headers.append(VARY_BY_ASKER)
             if view.gzip:
                 headers.append((b"content-encoding", b"gzip"))
             self._headers_of[key] = headers
@@ -482,8 +495,9 @@ class DataEndpoint:
         return headers
 
     def _cache_control(self, asked: _Asked, result: Result, most_s: float) -> tuple[bytes, bytes]:
+        who = b"private" if asked.private else b"public"
         if isinstance(asked.call, Job) and math.isinf(most_s):
-            return (b"cache-control", b"public, max-age=31536000, immutable")
+            return (b"cache-control", b"%s, max-age=31536000, immutable" % who)
         lifetime = 0.0 if asked.udf is None else self._engine.lifetime(asked.udf)
         if lifetime == 0:
             return (b"cache-control", b"no-store")
@@ -491,7 +505,7 @@ class DataEndpoint:
         # With reload, the code behind the URL may change at any moment.
         if self._settings.reload or left <= 0:
             return (b"cache-control", b"no-cache")
-        return (b"cache-control", b"public, max-age=%d" % min(left, most_s, 31_536_000))
+        return (b"cache-control", b"%s, max-age=%d" % (who, min(left, most_s, 31_536_000)))
 
 
 def _note(request: Request, asked: _Asked) -> None:
@@ -555,9 +569,7 @@ def _redirect(link: Link, headers: Headers, request: Request) -> Reply:
     own = [
         (b"location", link.url.encode()),
         (b"content-length", b"0"),
-        (b"vary", b"X-Api-Key, Accept-Encoding"),
-        # What a link shows of who asked is nobody else's business.
-        (b"referrer-policy", b"no-referrer"),
+        (b"vary", b"Authorization, X-Api-Key, Accept-Encoding"),
     ]
     return Reply(status, [*told, *own], b"")
 

@@ -19,7 +19,7 @@ from webfoot.server.address import base_url_of
 from webfoot.server.bounds import refuse_oversized
 from webfoot.server.exchanges import exchange_of
 from webfoot.server.permissions import FOR_RESULTS, Need, check_rights, wanted_by
-from webfoot.server.problems import Reply
+from webfoot.server.problems import VARY_BY_ASKER, Reply
 from webfoot.server.requests import SHARE, read_request
 from webfoot.server.telling import tell_nothing, tell_reader, tell_visitor, without_body
 from webfoot.server.transfer import send_reply
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
     from webfoot.access.guards import Asker
     from webfoot.access.opening import Access
     from webfoot.access.roles import Rights
+    from webfoot.access.shares import Share
     from webfoot.engine import Engine
     from webfoot.registry import Registry
     from webfoot.server.permissions import Wanted
     from webfoot.server.problems import Headers
     from webfoot.settings import Settings
 
-# There are as many kinds of askers as there are roles, and links: their views are made anew else.
-_MOST_REGISTRIES = 1_000
+# Beyond these, what was found out of askers is found out anew.
+_MOST_ASKERS = 10_000
 _SAFE = ("GET", "HEAD")
 # What a browser says of a request that another site's page makes it send, with whatever key it has.
 _FOREIGN = (b"cross-site", b"same-site")
-_VARY = (b"vary", b"Authorization, X-Api-Key")
 
 
 class Gate:
@@ -70,6 +70,7 @@ class Gate:
         self._results = results
         self._others = others
         self._inside = 0
+        self._visits: dict[Asker, Visit] = {}
         self._narrowed: dict[Rights, Registry] = {}
         self._narrowed_from: Registry | None = None
 
@@ -91,9 +92,11 @@ class Gate:
             if isinstance(decided, Reply):
                 await send_reply(decided, send)
                 return
-            for_result = wanted is not None and wanted.need in FOR_RESULTS
-            answer = self._results if for_result else self._others
-            await answer(decided, receive, _private(send) if self._access.guard.asks() else send)
+            if wanted is not None and wanted.need in FOR_RESULTS:
+                await self._results(decided, receive, send)
+                return
+            private = self._access.guard.asks()
+            await self._others(decided, receive, _privately(send) if private else send)
         finally:
             self._inside -= 1
             for name in counted:
@@ -118,17 +121,19 @@ class Gate:
                     f"{self._settings.requests} requests are being answered, which is all that"
                     " this server takes at once; try again in a moment"
                 )
-            asker = await self._access.guard.identify(scope)
+            guard = self._access.guard
+            asker = guard.recall(scope) or await guard.identify(scope)
+            visit = self._visit_of(asker)
             # In place: what notes requests outside of here reads it there.
-            scope[PRINCIPAL] = asker.principal
+            scope[PRINCIPAL], scope[VISIT] = asker.principal, visit
             if wanted is None:
                 return _for_method(tell_nothing(scope), scope)
             _refuse_foreign(scope)
             check_rights(asker, wanted)
             # HEAD never fails, and makes nothing.
-            if scope["method"] != "HEAD" and self._access.counts():
+            if visit.limited and scope["method"] != "HEAD":
                 await self._count(asker, wanted, counted)
-            return self._admitted(scope, wanted, asker)
+            return scope if asker.share is None else _without_link(scope, wanted, asker.share)
         except Error as error:
             return await self._refusal(error, scope, wanted)
 
@@ -140,7 +145,7 @@ class Gate:
         """
         access = self._access
         wait_s = 0.0
-        if access.guard.asks():
+        if not asker.limits.unlimited:
             wait_s = access.throttle.enter(asker.principal.id, asker.limits)
             counted.append(asker.principal.id)
         limits = access.policy.limits_of(wanted.udf) if wanted.udf else None
@@ -151,21 +156,23 @@ class Gate:
         if wait_s:
             await asyncio.sleep(wait_s)
 
-    def _admitted(self, scope: Scope, wanted: Wanted, asker: Asker) -> Scope:
-        scope[VISIT] = Visit(asker, self._registry_for(asker.rights))
-        if asker.share is None:
-            return scope
-        query = scope["query_string"]
-        own = asker.share.apply(query) if wanted.need is Need.RESULT else without_token(query)
-        return {**scope, "query_string": own, SHARE: token_in(query)}
-
-    def _registry_for(self, rights: Rights) -> Registry:
-        """The UDFs that there are for somebody of these rights."""
+    def _visit_of(self, asker: Asker) -> Visit:
+        """What there is for somebody."""
         registry = self._engine.registry
+        if self._narrowed_from is not registry or len(self._visits) > _MOST_ASKERS:
+            self._visits, self._narrowed, self._narrowed_from = {}, {}, registry
+        visit = self._visits.get(asker)
+        if visit is None:
+            narrowed = self._narrow(registry, asker.rights)
+            limited = not asker.limits.unlimited or bool(self._access.policy.udf_limits)
+            private = self._access.guard.asks()
+            visit = self._visits[asker] = Visit(asker, narrowed, limited, private)
+        return visit
+
+    def _narrow(self, registry: Registry, rights: Rights) -> Registry:
+        """The UDFs that there are for those of these rights."""
         if rights.unbounded:
             return registry
-        if self._narrowed_from is not registry or len(self._narrowed) > _MOST_REGISTRIES:
-            self._narrowed, self._narrowed_from = {}, registry
         narrowed = self._narrowed.get(rights)
         if narrowed is None:
             narrowed = self._narrowed[rights] = registry.only(rights.sees)
@@ -191,6 +198,13 @@ class Gate:
             )
 
 
+def _without_link(scope: Scope, wanted: Wanted, share: Share) -> Scope:
+    """The request as one without a link, with what that gives."""
+    query = scope["query_string"]
+    own = share.apply(query) if wanted.need is Need.RESULT else without_token(query)
+    return {**scope, "query_string": own, SHARE: token_in(query)}
+
+
 def _refuse_foreign(scope: Scope) -> None:
     """Refuse what another site's page makes a browser send with a key that only the browser knows.
 
@@ -206,8 +220,11 @@ def _refuse_foreign(scope: Scope) -> None:
         )
 
 
-def _private(send: Send) -> Send:
-    """Sends what is for one asker: no cache may hand it to another, nor any link tell of it."""
+def _privately(send: Send) -> Send:
+    """Sends what is for one asker: no cache may hand it to another, nor any link tell of it.
+
+    Results say so themselves, faster.
+    """
 
     async def forward(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -225,7 +242,7 @@ def _private_headers(headers: Headers) -> Headers:
     ]
     if not any(name == b"cache-control" for name, _ in told):
         told.append((b"cache-control", b"no-store"))
-    return [*told, _VARY, (b"referrer-policy", b"no-referrer")]
+    return [*told, VARY_BY_ASKER, (b"referrer-policy", b"no-referrer")]
 
 
 def _for_method(reply: Reply, scope: Scope) -> Reply:

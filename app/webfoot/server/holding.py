@@ -117,7 +117,6 @@ class Holding:
             (b"content-length", b"0"),
             (b"cache-control", b"no-store"),
             (b"x-webfoot-job", job.id.encode()),
-            (b"referrer-policy", b"no-referrer"),
         ]
         return Reply(HTTPStatus.SEE_OTHER, [*headers, *COMMON_HEADERS], b"")
 

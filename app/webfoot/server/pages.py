@@ -72,7 +72,8 @@ def _udf_routes(engine: Engine, settings: Settings) -> list[Route]:
         return JSONResponse({"udfs": udfs, "problems": problems}, headers=_DATA_HEADERS)
 
     def show_udf(request: Request) -> Response:
-        udf = visit_of(request.scope).registry.find(request.path_params["name"])
+        visit = visit_of(request.scope)
+        udf = visit.registry.find(request.path_params["name"])
         description = _describe(udf, engine, base_url_of(request))
         if not wants_html(request):
             return JSONResponse(description, headers=_DATA_HEADERS)
@@ -89,7 +90,13 @@ def _udf_routes(engine: Engine, settings: Settings) -> list[Route]:
             form=read_form(udf, given),
             query=f"?{urlencode(given)}" if given else "",
             snippets=snippets(udf, base_url_of(request), given),
-            downloads=[extension for extension in MEDIA_TYPES if extension != "html"],
+            downloads=[
+                extension
+                for extension in MEDIA_TYPES
+                if extension != "html" and visit.asker.rights.reads(udf.name, extension)
+            ],
+            # Where nobody is asked for a key, the plain address is as good.
+            may_share=visit.private and visit.asker.rights.has("share"),
         )
 
     return [

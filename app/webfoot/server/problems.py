@@ -33,7 +33,10 @@ COMMON_HEADERS: Headers = [
     (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()),
     (b"cross-origin-resource-policy", b"cross-origin"),
     (b"x-content-type-options", b"nosniff"),
+    # An address may have a share link in it.
+    (b"referrer-policy", b"no-referrer"),
 ]
+VARY_BY_ASKER = (b"vary", b"Authorization, X-Api-Key")
 # Pages show other people's texts: whatever is in them, nothing of it may run.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -44,7 +47,8 @@ PREVIEW_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'u
 # Python before 3.13 has the phrase of an older standard; a code must not depend on that.
 _PHRASES = {HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable"}
 # Basic, too: a browser then asks a person for the key, as the password.
-_CHALLENGE = b'Bearer realm="Webfoot", Basic realm="Webfoot", charset="UTF-8"'
+# In a header each: Chromium looks at no more than the first of one.
+_CHALLENGES = (b'Bearer realm="Webfoot"', b'Basic realm="Webfoot", charset="UTF-8"')
 # What is shown of a message where there is nothing but it: a screenful, not a UDF's whole data set.
 _MOST_SHOWN = 2_000
 
@@ -153,7 +157,7 @@ def _headers(error: Error, media_type: str, body: bytes) -> Headers:
         wait_s = error.retry_after_s if isinstance(error, ServerBusy | TooManyRequests) else 1
         headers.append((b"retry-after", b"%d" % wait_s))
     if error.status == HTTPStatus.UNAUTHORIZED:
-        headers.append((b"www-authenticate", _CHALLENGE))
+        headers += [(b"www-authenticate", challenge) for challenge in _CHALLENGES]
     return headers
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,20 +16,25 @@ if TYPE_CHECKING:
 VISIT = "webfoot.visit"
 
 
-class Visit(NamedTuple):
-    """A request that was let in.
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """The requests of one asker that are let in; the same record while nothing changes for them.
 
     Args:
-        asker: Who makes it, and what they may do.
+        asker: Who makes them, and what they may do.
         registry: The UDFs, and the problems with files, that there are for them.
+        limited: Whether their requests are counted, as there is a limit to them.
+        private: Whether no cache may hand what they are answered to others.
     """
 
     asker: Asker
     registry: Registry
+    limited: bool
+    private: bool
 
     @property
     def principal(self) -> Principal:
-        """Who makes it."""
+        """Who makes them."""
         return self.asker.principal
 
 

@@ -7,6 +7,7 @@ import { clearFaults, fill, query, showFaults, suffix, unreadable } from "./form
 import { findPlaces } from "./geometry.js";
 import { showMap, suggestColour } from "./map.js";
 import { suggestChart } from "./marks.js";
+import { wireShare } from "./share.js";
 import { renewSnippets, wireSnippets } from "./snippets.js";
 import { element, readPreview, showTable } from "./table.js";
 
@@ -28,6 +29,7 @@ wireCopyButtons();
 wireForm();
 wireViews();
 wireSnippets();
+wireShare();
 // A link to a view of the result, and not just to the form, is a wish to see it.
 if (VIEWS.includes(location.hash.slice(1))) run({ remember: false });
 
