@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
+import subprocess  # nosec B404  # what it starts is marked where it does
 import sys
 import time
 import uuid
@@ -87,7 +87,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             worker = [sys.executable, "-m", "webfoot.runners.worker", str(theirs.fileno())]
-            process = subprocess.Popen(  # noqa: S603  # our own module
+            process = subprocess.Popen(  # noqa: S603  # nosec B603  # our own module
                 [*worker, str(temp)],
                 stdin=subprocess.DEVNULL,
                 # What threads print after their run: not into what `webfoot run` writes.
