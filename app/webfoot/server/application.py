@@ -21,6 +21,7 @@ from webfoot.errors import Error
 from webfoot.jobs.running import Jobs
 from webfoot.server import exchanges
 from webfoot.server.address import Address
+from webfoot.server.bounds import Bodies
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
 from webfoot.server.exchanges import exchange_of
@@ -81,6 +82,7 @@ class Application(FastAPI):
         self.jobs = jobs
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
+        self._bodies = Bodies()
         results = DataEndpoint(parts.engine, parts.store, holding, settings)
         self._gate = Gate(access, parts.engine, settings, results, self._answer_other)
         plain = [*catalog_routes(parts.engine, parts.store), *system_routes(system)]
@@ -110,7 +112,8 @@ class Application(FastAPI):
         exchange = exchanges.begin(scope)
         scope = self._address.correct(scope)
         try:
-            await self._gate(scope, receive, exchange.through(send))
+            with self._bodies.of(receive) as counted:
+                await self._gate(scope, counted, exchange.through(send))
         finally:
             exchange.end(scope.get(PRINCIPAL))
             self.records.add(exchange)

@@ -119,6 +119,8 @@ def page_reply(reply: Reply, base_url: str) -> Reply:
     own = {b"content-type": b"text/html; charset=utf-8", b"content-length": b"%d" % len(page)}
     headers = [(name, own.get(name, value)) for name, value in reply.headers]
     headers += [(b"content-security-policy", PAGE_POLICY.encode()), (b"vary", b"Accept")]
+    # Its own address may have the token of a share link.
+    headers.append((b"referrer-policy", b"no-referrer"))
     return Reply(reply.status, headers, page)
 
 
