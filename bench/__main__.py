@@ -23,6 +23,7 @@ from bench import (
     loopback,
     records,
     remote_reads,
+    runaway,
     throughput,
 )
 from bench.options import Options
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "first_call": first_call.run,
     "throughput": throughput.run,
     "records": records.run,
+    "runaway": runaway.run,
     "large": large.run,
     "cold_start": cold_start.run,
     "fanout": fanout.run,

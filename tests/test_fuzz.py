@@ -380,7 +380,8 @@ def call_every_route(closed: Closed, requests: int) -> dict[int, int]:
         )
         def send(target: str, method: str, role: str, headers: dict[str, str], body: bytes) -> None:
             url = httpx.URL(closed.server.url).copy_with(raw_path=target.encode())
-            shown = {name: _line(text) for name, text in headers.items()} | closed.shown[role]
+            given = {**headers, **closed.shown[role]}
+            shown = [(name.encode(), _line(text)) for name, text in given.items()]
             content = body if method in ("POST", "PUT", "PATCH") else None
             response = client.request(method, url, headers=shown, content=content)
             if response.status_code == 400 and method == "OPTIONS":
@@ -396,8 +397,9 @@ def call_every_route(closed: Closed, requests: int) -> dict[int, int]:
 
 
 def _line(text: str) -> bytes:
-    """A text as a header can have it: what ends lines, no client sends."""
-    return "".join(letter for letter in text if letter.isprintable()).encode()[:9_000]
+    """A text as a header can have it: what ends lines, or is around a value, no client sends."""
+    kept = "".join(letter for letter in text if letter.isprintable())
+    return kept.encode()[:9_000].strip()
 
 
 # Schemathesis' own pytest plugin is not used: the requests here must go to the server itself.
