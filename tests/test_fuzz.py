@@ -301,6 +301,12 @@ JSON = st.recursive(
 SQL = st.one_of(st.sampled_from([*REFUSED, *ALLOWED, *FAILS]), TEXTS, st.just("FROM lake"))
 BODIES = st.one_of(
     JSON.map(json.dumps),
+    st.sampled_from(
+        [
+            *('{"udf": "nothing"}', '{"udf": "numbers", "parameters": {"whole": 1}}'),
+            *('{"udf": "numbers", "inputs": [{"whole": 1}]}', '[{"whole": 1}]', "[{}]"),
+        ]
+    ),
     st.fixed_dictionaries(
         {"query": SQL}, optional={"parameters": JSON, "limit": JSON, "exact": JSON}
     ).map(json.dumps),
@@ -374,7 +380,7 @@ def call_every_route(closed: Closed, requests: int) -> dict[int, int]:
         @given(
             target=targets(),
             method=st.sampled_from(METHODS),
-            role=st.sampled_from(sorted(closed.shown)),
+            role=st.sampled_from([*sorted(closed.shown), *["operator", "analyst"] * 3]),
             headers=HEADERS,
             body=BODIES,
         )

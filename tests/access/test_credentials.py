@@ -67,6 +67,7 @@ TOKEN = sign(Share("0123456789ab", "a", 1.0), b"secret")
         (f"/udfs/a.csv?_sh%61re={TOKEN}&b=1", "/udfs/a.csv?_sh%61re=…&b=1"),
         (f"?then=%2Fa.csv%3F_share%3D{TOKEN}", "?then=%2Fa.csv%3F_share%3D…"),
         (f"the token {TOKEN}.{'s' * 40} is not accepted", "the token … is not accepted"),
+        ("eyJ" * 100_000, "eyJ" * 100_000),
         ("nothing", "nothing"),
     ],
 )
