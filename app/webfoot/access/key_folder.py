@@ -84,8 +84,10 @@ class KeyFolder:
 
     def give(self, share: Share) -> str:
         """Give out a share link: its token."""
+        self._made()  # The secret is in the folder.
+        token = sign(share, self._make_secret())
         self._add("share", share.id, json.dumps(share.plain()))
-        return sign(share, self._make_secret())
+        return token
 
     def all_keys(self) -> list[Key]:
         """All keys, the oldest first."""
