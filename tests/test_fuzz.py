@@ -342,7 +342,6 @@ HEADERS = st.fixed_dictionaries(
         "cache-control": st.sampled_from(["no-cache", "max-age=x"]),
         "accept-encoding": st.sampled_from(["gzip", "gzip;q=0", "gzip;q=9", "br"]),
         "x-request-id": TEXTS,
-        "x-api-key": TEXTS,
         "sec-fetch-site": st.sampled_from(["cross-site", "same-origin"]),
         "x-forwarded-host": TEXTS,
         "x-forwarded-for": TEXTS,
@@ -368,7 +367,7 @@ def call_every_route(closed: Closed, requests: int) -> dict[int, int]:
         for part, texts in parts.items():
             while f"{{{part}}}" in path:
                 path = path.replace(f"{{{part}}}", quote(draw(texts), safe=""), 1)
-        names = st.sampled_from(["whole", "text", "sql", "parameters", "limit", "_share", "q"])
+        names = st.sampled_from(["whole", "text", "sql", "parameters", "limit", "q"])
         pairs = draw(st.lists(st.tuples(names | OPTIONS, TEXTS | SQL), max_size=3))
         if draw(st.integers(0, 9)) == 0:
             pairs.append(("_share", closed.link))
@@ -422,7 +421,7 @@ def test_generated_parameters_give_no_5xx(types: Server) -> None:
 
 
 def test_generated_requests_of_everybody_give_no_5xx(closed: Closed) -> None:
-    seen = call_every_route(closed, 300)
+    seen = call_every_route(closed, 400)
     assert {200, 401, 403, 404, 405, 422} <= set(seen), seen
 
 
