@@ -9,7 +9,7 @@ ARCHITECTURE ?= arm64
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check check-slow check-offline check-browser lint types format deploy-aws deploy-aws-zip build-aws-zip \
+.PHONY: help serve test check check-slow check-offline check-browser check-security lint types format deploy-aws deploy-aws-zip build-aws-zip \
 	bench lock clean
 
 help: ## List the commands
@@ -38,6 +38,10 @@ check-offline: $(VENV)/.dev ## The tests where there is no network but loopback 
 check-browser: $(VENV)/.dev ## The pages, and DuckDB-Wasm, in a real Chromium (CI runs them too)
 	tests/browser/install-chromium
 	$(BIN)/python -m pytest -m browser --timeout 300
+
+check-security: $(VENV)/.dev ## Bandit over the code, and known holes in what is locked (CI runs them too)
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml app
+	.ci/audit $(BIN)/pip-audit requirements*.txt
 
 lint: $(VENV)/.dev ## Formatting and lint
 	$(BIN)/ruff format --check .

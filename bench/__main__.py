@@ -24,6 +24,7 @@ from bench import (
     overload,
     records,
     remote_reads,
+    runaway,
     throughput,
 )
 from bench.options import Options
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "throughput": throughput.run,
     "records": records.run,
     "overload": overload.run,
+    "runaway": runaway.run,
     "large": large.run,
     "cold_start": cold_start.run,
     "fanout": fanout.run,

@@ -117,4 +117,5 @@ def test_a_browser_that_asks_for_a_preview_is_shown_the_error_as_a_page() -> Non
     assert headers(page)["content-type"].startswith("text/html")
     assert headers(page)["content-length"] == str(len(page.body))
     assert headers(page)["x-webfoot-code"] == "invalid-parameters"
+    assert headers(page)["referrer-policy"] == "no-referrer"
     assert b"must be &lt;b&gt;" in page.body

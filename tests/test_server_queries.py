@@ -445,6 +445,10 @@ def test_what_devours_memory_or_will_not_stop_is_ended_and_the_server_goes_on(
             status, code, seconds = told(endless)
             assert (status, code) in [(504, "query-timeout"), (200, None)], endless
             assert seconds < 4
+        # DuckDB follows a type as deep as it is, and its stack has an end.
+        deep = """SELECT json_transform('[]', repeat('[', 9999) || '"INT"' || repeat(']', 9999))"""
+        status, code, _ = told(deep)
+        assert (status, code) in [(500, "query-crashed"), (422, "query-failed")]
         # What it has called ends with it.
         status, code, _ = told("FROM slow(seconds := 59)")
         assert (status, code) == (504, "query-timeout")

@@ -112,6 +112,7 @@ def test_a_link_has_a_rate(place: Place) -> None:
         ({"parameters": {"month": 1}, "expires": "soon"}, 422, "a duration is written like"),
         ({"parameters": {"month": 1}, "expires": True}, 422, "expires: must be as in"),
         ({"parameters": {"month": 1}, "rate": "fast"}, 422, "a rate is written like"),
+        ({"parameters": {"month": 1, "origin": "a" * 20_000}}, 422, "at most 16000 are read"),
         ({"parameters": [1]}, 422, "parameters: must be as in"),
         ({"formats": [1]}, 422, "formats: must be a list of texts"),
         ({"tenant": "zeta"}, 422, "tenant: is no part of a link"),

@@ -79,6 +79,7 @@ REFUSED = [
     ("_columns", '"a"b', "quoted as in CSV"),
     ("_columns", "a\nb", "quoted as in CSV"),
     ("_order", '"a', "quoted as in CSV"),
+    ("_order", "a,b,-a", "names a column twice"),
     ("_limits", "5", "no option of Webfoot's; known: _limit"),
     ("_LIMIT", "5", "no option"),
     ("_x", "5", "no option"),

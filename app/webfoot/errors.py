@@ -27,6 +27,7 @@ Error                        the base; `except webfoot.Error` catches every one
     ├── QueryTooLarge   413  the query has more rows, or bytes, than one may
     ├── DatasetUnavailable 502  a dataset of the lake cannot be read
     ├── UdfCrashed      500  the UDF took its process down
+    │   └── QueryCrashed 500  the query did
     ├── FanoutFailed    500  an input of a fan-out failed
     ├── FanoutLimit     500  UDFs call UDFs too often, too deep, or in a circle
     ├── RunCancelled    503  nobody waited for the run any more, or the server stopped
@@ -336,6 +337,12 @@ class UdfCrashed(RunError):
     """The UDF took its process down."""
 
     code, title = "udf-crashed", "The UDF crashed"
+
+
+class QueryCrashed(UdfCrashed):
+    """A query took its process down; see `UdfCrashed`."""
+
+    code, title = "query-crashed", "The query crashed"
 
 
 class FanoutFailed(RunError):

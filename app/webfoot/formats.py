@@ -106,10 +106,10 @@ def _select(view: View, source: Path, kept: tuple[Column, ...], columns: tuple[C
         # The row's number settles ties, so that the same view always has the same bytes. Its name
         # is longer than any column's, and so none of theirs.
         number = sql_quoted("#" * (1 + max(len(column.name) for column in columns)))
-        table = f"(SELECT *, row_number() OVER () AS {number} FROM {table})"  # noqa: S608  # quoted
+        table = f"(SELECT *, row_number() OVER () AS {number} FROM {table})"  # noqa: S608  # nosec B608  # quoted
         order = f" ORDER BY {', '.join(keys)}, {number}"
     return (
-        f"SELECT {listed} FROM {table}{order}"  # noqa: S608  # names and path are quoted
+        f"SELECT {listed} FROM {table}{order}"  # noqa: S608  # nosec B608  # names and path are quoted
         f"{'' if limit is None else f' LIMIT {limit}'} OFFSET {view.offset}"
     )
 

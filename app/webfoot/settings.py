@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PREFIX = "WEBFOOT_"
 # Of those who ask servers: no setting of one.
-TOKEN_VARIABLE = "WEBFOOT_TOKEN"  # noqa: S105  # a name
+TOKEN_VARIABLE = "WEBFOOT_TOKEN"  # noqa: S105  # nosec B105  # a name
 # How a setting begins that only says where its value is kept.
 IN_SECRETS = "secret:"
 LEAST_SECRET = 32
@@ -390,7 +390,7 @@ class Settings:
     )
     # What `webfoot.cursor()` and the like need to know, in UDFs and outside of servers.
     temp: Path = _setting(  # noqa: RUF009  # it is a field
-        Path(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # each process has its own below it
+        Path(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108  # nosec B108  # each process has its own below it
         lambda text: Path(text).absolute(),
         "Where sessions may write, and attach files from.",
     )

@@ -324,7 +324,7 @@ class _Loader(importlib.abc.InspectLoader):
         reason = self.code.refused.get(self.file or "")
         if reason is not None:
             raise ImportError(f"{self.file} is not imported: {reason}")
-        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102
+        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102  # nosec B102
 
 
 def mount(code: Code) -> None:

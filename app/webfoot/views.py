@@ -147,12 +147,15 @@ def read_view(extension: str, pairs: Iterable[tuple[str, str]]) -> View:
     columns = _names("_columns", given.get("_columns", ""))
     if len(set(columns)) < len(columns):
         raise refuse("_columns", "names a column twice; name it once", given["_columns"])
+    order = tuple(_direction(name) for name in _names("_order", given.get("_order", "")))
+    if len({name for name, _ in order}) < len(order):
+        raise refuse("_order", "names a column twice; name it once", given["_order"])
     return View(
         extension=extension,
         limit=None if limit is None else read_count("_limit", limit),
         offset=read_count("_offset", given.get("_offset", "0")),
         columns=columns,
-        order=tuple(_direction(name) for name in _names("_order", given.get("_order", ""))),
+        order=order,
         spreadsheet=spreadsheet,
         bom=given.get("_bom", "1" if spreadsheet == "excel" else "0") == "1",
         exact=given.get("_exact") == "1",

@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from webfoot.access.credentials import is_basic, masked, read_credential, shown_in
+from webfoot.access.shares import Share, sign
 
 KEY = "wf_0123456789ab_" + "x" * 43
 
@@ -52,6 +53,9 @@ def test_what_a_browser_sends_by_itself_is_known() -> None:
     assert not is_basic(f"Bearer {KEY}".encode())
 
 
+TOKEN = sign(Share("0123456789ab", "a", 1.0), b"secret")
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -60,6 +64,10 @@ def test_what_a_browser_sends_by_itself_is_known() -> None:
         ("FROM 'http://h/a.csv?_share=abc' LIMIT 1", "FROM 'http://h/a.csv?_share=…' LIMIT 1"),
         (f"Bearer {KEY}.", "Bearer wf_0123456789ab_…."),
         ("/udfs/a.csv?share=abc", "/udfs/a.csv?share=abc"),
+        (f"/udfs/a.csv?_sh%61re={TOKEN}&b=1", "/udfs/a.csv?_sh%61re=…&b=1"),
+        (f"?then=%2Fa.csv%3F_share%3D{TOKEN}", "?then=%2Fa.csv%3F_share%3D…"),
+        (f"the token {TOKEN}.{'s' * 40} is not accepted", "the token … is not accepted"),
+        ("eyJ" * 100_000, "eyJ" * 100_000),
         ("nothing", "nothing"),
     ],
 )

@@ -126,3 +126,10 @@ def test_what_is_too_deep_is_refused_and_not_a_crash(con: duckdb.DuckDBPyConnect
     # A long list is not deep.
     read(con, "SELECT 1 WHERE 1 IN (" + ", ".join(map(str, range(3000))) + ")")
     read(con, "SELECT 1 WHERE " + " OR ".join(f"1 = {n}" for n in range(3000)))
+
+
+def test_comments_in_comments_are_read_to_a_depth(con: duckdb.DuckDBPyConnection) -> None:
+    assert read_statement(con, "/*" * 90 + "*/" * 90 + "SELECT 1" + " /* a */" * 900, None)
+    for sql in ("/*" * 50_000, "/*" * 25_000 + "*/" * 25_000 + "SELECT 1"):
+        with pytest.raises(QueryRefused, match="more than 100 comments in each other"):
+            read_statement(con, sql, None)

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SHARE = re.compile(rf"([?&]{PARAMETER}=)[^&\s\"']+")
+# A token by its own form, wherever it is and however its parameter is written: of a share link, two
+# parts; of an identity provider, three. It begins with the `{"` of JSON, where no letter is before
+# it: a text may have thousands of such beginnings, and each would be read to its end.
+_TOKEN = re.compile(
+    r"(?:(?<![\w-])|(?<=%3D)|(?<=%3d))eyJ[\w-]{16,}\.[\w-]{16,}(?:\.[\w-]+)?", re.ASCII
+)
 
 
 def shown_in(scope: Mapping[str, Any]) -> bytes:
@@ -57,4 +63,5 @@ def is_basic(header: bytes) -> bool:
 
 def masked(text: str) -> str:
     """The text without keys and without the tokens of share links."""
-    return KEY.sub(lambda match: f"wf_{match[1]}_…", _SHARE.sub(r"\1…", text))
+    text = _TOKEN.sub("…", _SHARE.sub(r"\1…", text))
+    return KEY.sub(lambda match: f"wf_{match[1]}_…", text)

@@ -90,8 +90,10 @@ class KeyFolder:
 
     def give(self, share: Share) -> str:
         """Give out a share link: its token."""
+        self._make_folder()
+        token = sign(share, self._make_secret())
         self._add("share", share.id, json.dumps(share.plain()))
-        return sign(share, self._make_secret())
+        return token
 
     def all_keys(self) -> list[Key]:
         """All keys, the oldest first."""
@@ -130,6 +132,9 @@ class KeyFolder:
                 self._file.close()
                 self._file = None
 
+    def _make_folder(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     def _make_secret(self) -> bytes:
         """What signs share links; made when it is first needed."""
         path = self._folder / _SIGNS_SHARES
@@ -155,7 +160,7 @@ class KeyFolder:
         )
 
     def _add(self, kind: str, id: str, record: str) -> None:  # noqa: A002  # it is one
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         statement = "INSERT INTO given (id, kind, created, record) VALUES (?, ?, ?, ?)"
         self._run(statement, id, kind, time.time(), record)
 

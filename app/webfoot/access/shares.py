@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlencode
 from webfoot.access.principal import Principal
 from webfoot.access.roles import Rights, Role
 from webfoot.access.throttling import Limits, read_rate
-from webfoot.errors import Forbidden, Unauthorized
+from webfoot.errors import Forbidden, InvalidParameters, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,9 +127,19 @@ class Share:
 
 
 def sign(share: Share, secret: bytes) -> str:
-    """The token of a link."""
+    """The token of a link.
+
+    Raises:
+        InvalidParameters: If it is longer than any that is read.
+    """
     payload = json.dumps(share.plain(), sort_keys=True, separators=(",", ":")).encode()
-    return f"{_encode(payload)}.{_encode(_signature(payload, secret))}"
+    encoded = _encode(payload)
+    if len(encoded) > _MOST_LETTERS:
+        raise InvalidParameters(
+            f"the link would have {len(encoded)} letters, and of a link at most {_MOST_LETTERS} are"
+            " read; give shorter parameters"
+        )
+    return f"{encoded}.{_encode(_signature(payload, secret))}"
 
 
 def read_share(token: str, secret: bytes) -> Share | None:

@@ -78,7 +78,7 @@ class Window:
         if others:
             return  # The next of them to end is an instance that is free.
         loop = asyncio.get_running_loop()
-        pause_s = self._pause_s * random.uniform(0.5, 1)  # noqa: S311  # no secret
+        pause_s = self._pause_s * random.uniform(0.5, 1)  # noqa: S311  # nosec B311  # no secret
         self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
         self._paused_until = loop.time() + pause_s
         loop.call_later(pause_s, self.look_again)

@@ -141,7 +141,7 @@ class Connection:
             error, asked_s = answer
             if asked_s is None or asked_s > _LONGEST_ASKED_WAIT_S or left == 0:
                 raise error
-            self.pause(asked_s + random.uniform(0, longest_s))  # noqa: S311  # no secret
+            self.pause(asked_s + random.uniform(0, longest_s))  # noqa: S311  # nosec B311  # no secret
             left, longest_s = left - 1, min(2 * longest_s, _LONGEST_WAIT_S)
 
     def _attempt(self, request: httpx.Request) -> httpx.Response | tuple[Error, float | None]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from webfoot.conformance.exchanges import Outcome
 
-STYLES: dict[Outcome, str] = {"pass": "green", "fail": "bold red", "warn": "yellow", "skip": "dim"}
+STYLES: dict[Outcome, str] = {"pass": "green", "fail": "bold red", "warn": "yellow", "skip": "dim"}  # nosec B105  # a colour
 
 
 class _NothingToCheckError(click.ClickException):

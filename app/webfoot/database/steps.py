@@ -34,7 +34,7 @@ _IN_SECRET = {
     "port": "PORT",
     "dbname": "DATABASE",
     "user": "USER",
-    "password": "PASSWORD",
+    "password": "PASSWORD",  # nosec B105  # a name
 }
 _ASSIGNMENT = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))(?=\s|$)")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")

@@ -8,6 +8,7 @@ DuckDB's own parser reads the text: a first word, or a pattern, says little of w
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ from webfoot.querying.selection import select
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+# DuckDB reads comments in comments in a time that grows with the square of their number, minutes of
+# it for a long text, and looks at no interruption meanwhile.
+_MOST_COMMENTS_IN_COMMENTS = 100
+_COMMENT = re.compile(r"/\*|\*/")
 _ALLOWED = "SQL here is one SELECT, or an EXPLAIN of one without ANALYZE"
 
 
@@ -70,6 +75,7 @@ def read_statement(connection: duckdb.DuckDBPyConnection, sql: str, limit: int |
         QueryRefused: If it is anything but one SELECT, or an EXPLAIN of one.
         QueryFailed: If it is no SQL.
     """
+    _check_comments(sql)
     parsed = _parse(connection, sql)
     if parsed is None:
         explained = _explained(connection, sql)
@@ -78,6 +84,17 @@ def read_statement(connection: duckdb.DuckDBPyConnection, sql: str, limit: int |
     chosen = select(sql, limit)
     # Once more, as it will be run: it is the names in there that count.
     return _name_all(chosen, _parse_one(connection, chosen))
+
+
+def _check_comments(sql: str) -> None:
+    depth = 0
+    for mark in _COMMENT.finditer(sql):
+        depth = depth + 1 if mark[0] == "/*" else max(depth - 1, 0)
+        if depth > _MOST_COMMENTS_IN_COMMENTS:
+            raise QueryRefused(
+                f"the SQL has more than {_MOST_COMMENTS_IN_COMMENTS} comments in each other; close"
+                " them, or give a text that has such marks as a parameter"
+            )
 
 
 def _parse_one(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:

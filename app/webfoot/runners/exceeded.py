@@ -1,10 +1,17 @@
-"""What a job is told that took more than it may: each kind may be told another way out."""
+"""What a job is told that took more than it may, or all that its process had: by its kind."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from webfoot.errors import MemoryExceeded, QueryMemoryExceeded, QueryTimeout, UdfTimeout
+from webfoot.errors import (
+    MemoryExceeded,
+    QueryCrashed,
+    QueryMemoryExceeded,
+    QueryTimeout,
+    UdfCrashed,
+    UdfTimeout,
+)
 from webfoot.quantities import write_seconds, write_size
 from webfoot.runners.jobs import QueryJob
 
@@ -45,3 +52,15 @@ def memory_exceeded(job: Job, used: str) -> MemoryExceeded:
         f"it {used}, and may use {most}; make it yield batches, or raise memory= in @udf",
         limit_bytes=job.memory_bytes,
     )
+
+
+def crashed(job: Job, ended: str) -> UdfCrashed:
+    """Its process has ended under it.
+
+    Args:
+        job: The job.
+        ended: How, in words.
+    """
+    if isinstance(job, QueryJob):
+        return QueryCrashed(f"{ended}; ask in another way, with less in one value")
+    return UdfCrashed(ended)

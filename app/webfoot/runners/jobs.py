@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from webfoot.views import View
 
 # A query that does not end when it is interrupted, at its limit, is ended after so long.
-_ENDING_S = 0.35
+_ENDING_S = 0.25
 # So many runs of UDFs that only wait share one process.
 SHARED_JOBS = 32
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
+import subprocess  # nosec B404  # what it starts is marked where it does
 import sys
 import time
 import uuid
@@ -31,7 +31,7 @@ from webfoot.quantities import write_seconds, write_size
 from webfoot.results import Usage
 from webfoot.runners import SPARE_CALLS, Load, NoCalls, frames, prints
 from webfoot.runners.channel import open_channel
-from webfoot.runners.exceeded import memory_exceeded, time_exceeded
+from webfoot.runners.exceeded import crashed, memory_exceeded, time_exceeded
 from webfoot.runners.jobs import SHARED_JOBS, UdfJob, ViewJob
 from webfoot.runners.slots import Queue, Slot, Slots
 from webfoot.runs import LOG_BYTES
@@ -87,7 +87,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             worker = [sys.executable, "-m", "webfoot.runners.worker", str(theirs.fileno())]
-            process = subprocess.Popen(  # noqa: S603  # our own module
+            process = subprocess.Popen(  # noqa: S603  # nosec B603  # our own module
                 [*worker, str(temp)],
                 stdin=subprocess.DEVNULL,
                 # What threads print after their run: not into what `webfoot run` writes.
@@ -229,7 +229,7 @@ class ProcessRunner:
         try:
             answer = await self._supervise(worker, job, message, calls, slot)
         except _Crash as crash:
-            raise crash.told(await worker.ended()) from None
+            raise crash.told(job, await worker.ended()) from None
         finally:
             if answer is None:
                 prints.keep(str(worker.printed), str(log))
@@ -259,7 +259,7 @@ class ProcessRunner:
                 raise _Together from None
             if isinstance(error, MemoryExceeded):
                 raise
-            raise error.told(ended) from None
+            raise error.told(job, ended) from None
         finally:
             # A run that was given up still has its thread there: others end, and no more begin.
             self._leave_shared(worker, answer, target)
@@ -458,9 +458,9 @@ class _Crash(Exception):
         super().__init__()
         self._usage = usage
 
-    def told(self, ended: str) -> UdfCrashed:
-        """The error for who waits; `ended` says how the process did."""
-        error = UdfCrashed(ended)
+    def told(self, job: Job, ended: str) -> UdfCrashed:
+        """The error for who waits for `job`; `ended` says how the process did."""
+        error = crashed(job, ended)
         error.usage = self._usage
         return error
 

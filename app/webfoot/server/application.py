@@ -22,6 +22,7 @@ from webfoot.errors import Error
 from webfoot.jobs.running import Jobs
 from webfoot.server import exchanges
 from webfoot.server.address import Address
+from webfoot.server.bounds import Bodies
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
 from webfoot.server.exchanges import exchange_of
@@ -96,6 +97,7 @@ class Application(FastAPI):
         self.jobs = jobs
         self._debug = settings.debug
         self._address = Address(settings.base_url, settings.trusted_proxies)
+        self._bodies = Bodies()
         results = DataEndpoint(parts.engine, parts.store, holding, access.calling, settings)
         self._gate = Gate(access, parts.engine, settings, results, self._answer_other)
         counted = partial(self._metrics.state, parts.store, self._gate, records, settings)
@@ -134,7 +136,8 @@ class Application(FastAPI):
             self._tracing.begin(exchange, scope["headers"])
         scope = self._address.correct(scope)
         try:
-            await self._gate(scope, receive, exchange.through(send))
+            with self._bodies.of(receive) as counted:
+                await self._gate(scope, counted, exchange.through(send))
         finally:
             exchange.end(scope.get(PRINCIPAL))
             self._records.add(exchange)

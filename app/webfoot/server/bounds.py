@@ -1,21 +1,28 @@
-"""How large a request may be, before any of it is read."""
+"""How large a request may be, before any of it is read; and all bodies together, while they are."""
 
 from __future__ import annotations
 
+import contextlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from webfoot.errors import ServerBusy
 from webfoot.quantities import write_size
 from webfoot.server.problems import Reply, http_reply
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
+    from collections.abc import Iterator
+
+    from starlette.types import Message, Receive, Scope
 
 # No proxy passes on a URL that is nearly as long; of the query of a call, a little less is read.
 MOST_URL_BYTES = 65_000
 # A body of the inputs of ten thousand calls, each of a kilobyte and a half.
 MOST_BODY_BYTES = 16_000_000
+# Four such at once: what JSON says in a byte may take twenty in memory.
+_MOST_BODIES_BYTES = 4 * MOST_BODY_BYTES
 _MOST_HEADERS = 100
+_MOST_HEADER_BYTES = 32_000
 # Numbers of more digits are longer to read than to refuse.
 _MOST_DIGITS = 18
 
@@ -29,13 +36,13 @@ def refuse_oversized(scope: Scope) -> Reply | None:
             f"the URL has {url_bytes} bytes, and at most {MOST_URL_BYTES} are read; POST the"
             " parameters to /udfs/NAME/map",
         )
-    # How long they are is the server's affair: it has read them already.
     headers = scope["headers"]
-    if len(headers) > _MOST_HEADERS:
+    header_bytes = sum([len(name) + len(value) for name, value in headers])
+    if len(headers) > _MOST_HEADERS or header_bytes > _MOST_HEADER_BYTES:
         return http_reply(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-            f"the request has {len(headers)} headers, and at most {_MOST_HEADERS} are read; leave"
-            " some out",
+            f"the request has {len(headers)} headers of {header_bytes} bytes, and at most"
+            f" {_MOST_HEADERS} of {_MOST_HEADER_BYTES} are read; leave some out",
         )
     told = next((value for name, value in headers if name == b"content-length"), b"0")
     if len(told) > _MOST_DIGITS or (told.isdigit() and int(told) > MOST_BODY_BYTES):
@@ -44,3 +51,38 @@ def refuse_oversized(scope: Scope) -> Reply | None:
             f"the body is larger than {write_size(MOST_BODY_BYTES)}; send the inputs in parts",
         )
     return None
+
+
+class Bodies:
+    """The bodies of the requests that are under way: together, no more than there is room for."""
+
+    def __init__(self) -> None:
+        self._room = _MOST_BODIES_BYTES
+
+    @contextlib.contextmanager
+    def of(self, receive: Receive) -> Iterator[Receive]:
+        """Receives a request, whose body counts until the end of the block.
+
+        Raises:
+            ServerBusy: While it is received, if there is no room for it now.
+        """
+        counted = 0
+
+        async def forward() -> Message:
+            nonlocal counted
+            message = await receive()
+            # Of what is too large, nobody keeps the rest.
+            size = min(len(message.get("body", b"")), MOST_BODY_BYTES + 1 - counted)
+            if size > self._room:
+                raise ServerBusy(
+                    f"the bodies of other requests fill {write_size(_MOST_BODIES_BYTES)}, which is"
+                    " all that this server holds at once; try again in a moment"
+                )
+            self._room -= size
+            counted += size
+            return message
+
+        try:
+            yield forward
+        finally:
+            self._room += counted

@@ -112,7 +112,7 @@ class Leases:
                         _log.warning("took over a run whose server is gone: %s", name)
                         return lease
                 # Not all at the same moment.
-                await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311  # no secret
+                await asyncio.sleep(wait * random.uniform(0.5, 1))  # noqa: S311  # nosec B311  # no secret
                 wait = min(wait * 1.5, _LONGEST_WAIT_S)
 
     async def _try(self, name: str, writing: Awaitable[str | None]) -> _Lease | None:
