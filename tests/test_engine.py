@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from tests.s3_server import S3Server
     from tests.test_store import AnyStore
 
+    from webfoot.results import Draft
+    from webfoot.runners import Calls
+    from webfoot.runners.jobs import Job
+
 
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[S3Server]:
@@ -611,6 +615,27 @@ def test_views_are_one_run_each_and_are_kept(place: Place) -> None:
 
     asyncio.run(ask())
     assert place.runner.runs == 2
+
+
+def test_a_view_goes_before_new_requests_and_is_never_one_too_many(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths = []
+    run = place.runner.run
+
+    async def noting(job: Job, target: Path, log: Path, calls: Calls) -> Draft:
+        depths.append(calls.descent.depth)
+        return await run(job, target, log, calls)
+
+    monkeypatch.setattr(place.runner, "run", noting)
+
+    async def ask() -> None:
+        result = (await place.ask()).result
+        await place.engine.view(place.udf("hourly"), result, View("csv"), EVERYBODY)
+
+    asyncio.run(ask())
+    # As a call of a run: see `webfoot.runners.slots`.
+    assert depths == [0, 1]
 
 
 @IN_A_FOLDER

@@ -392,7 +392,8 @@ class Engine:
         view.check(result.columns)
         if view.canonical:
             return Answer(result)
-        lineage = self.request(tally or Tally())
+        # Before new requests, and whatever waits: what it takes to make the result was taken.
+        lineage = replace(self.request(tally or Tally()), depth=1)
         name = udf.name if udf else ""
         run = partial(self._write_view, name, result, view, audience, lineage)
         return await self._made(view.key(result), run, lineage.linger_s)

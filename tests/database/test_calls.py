@@ -216,6 +216,11 @@ def test_a_usual_call_is_not_looked_into(database: CallDatabase) -> None:
         for _ in range(5):
             call(watched, sql("SELECT sum(n) FROM range(10) t(n)"))
         assert len(looked) == 1
+        with watched.own_connection(GB) as con:
+            for n in range(20):
+                con.execute(f"CREATE TABLE t{n}(a INT)")
+        call(watched, sql("SELECT 1"))
+        assert len(looked) == 1
 
 
 def test_calls_at_the_same_time_see_their_own(database: CallDatabase) -> None:
@@ -246,6 +251,13 @@ def test_a_leftover_waits_for_the_calls_that_are_still_at_work(database: CallDat
         slow.execute("CREATE TABLE mine AS SELECT 7 AS n")
         call(database, MADE["attached database"][0])
         assert slow.execute("FROM mine").fetchall() == [(7,)]
+    assert call(database, lambda con: fails(con, "FROM made.t"))
+
+
+def test_a_leftover_waits_for_sql_of_webfoots_own_too(database: CallDatabase) -> None:
+    with database.own_connection(GB) as own:
+        call(database, MADE["attached database"][0])
+        assert own.execute("SELECT 1").fetchall() == [(1,)]
     assert call(database, lambda con: fails(con, "FROM made.t"))
 
 

@@ -15,7 +15,7 @@ from webfoot.database.limits import own_limits, within
 from webfoot.interruption import interruptible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # What one call makes in DuckDB's catalogs, counted: its own catalog and the sweeper's. A call that
@@ -69,12 +69,31 @@ class CallDatabase:
     def connection(
         self, memory_bytes: int, *, httpfs: bool = False
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A private connection, closed afterwards with all that was made on it.
+        """A private connection for a call, closed afterwards with all that was made on it.
 
         Args:
             memory_bytes: How much the call may use; it spills before that.
             httpfs: Whether `http://` and `s3://` paths can be read: loading it costs 45 ms, once.
         """
+        with self._lend(memory_bytes, httpfs, self._sweep) as connection:
+            yield connection
+
+    @contextmanager
+    def own_connection(self, memory_bytes: int) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The same for SQL of Webfoot's own.
+
+        That leaves nothing, and makes so many entries that to look for it would take 15 ms.
+        """
+        with self._lend(memory_bytes, False, self._tidy) as connection:
+            yield connection
+
+    @contextmanager
+    def _lend(
+        self,
+        memory_bytes: int,
+        httpfs: bool,
+        afterwards: Callable[[duckdb.DuckDBPyConnection], None],
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._lock:
             instance = self._open()
             self._limit(instance, memory_bytes)
@@ -96,8 +115,9 @@ class CallDatabase:
             with self._lock:
                 if instance is self._instance:
                     self._active -= 1
-                    self._calls += 1
-                    self._sweep(instance, catalog)
+                    with instance.cursor() as sweeper:
+                        sweeper.execute(f"DETACH DATABASE IF EXISTS {catalog}")
+                        afterwards(sweeper)
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._instance is None:
@@ -120,17 +140,26 @@ class CallDatabase:
         self._memory_bytes = memory_bytes
         self._entries, self._settings = _look(instance)
 
-    def _sweep(self, instance: duckdb.DuckDBPyConnection, catalog: str) -> None:
-        with instance.cursor() as sweeper:
-            sweeper.execute(f"DETACH DATABASE IF EXISTS {catalog}")
-            if self._active:
-                return
-            entries, settings = _look(sweeper)
-            left = settings != self._settings
-            if not left and entries > self._entries + self._calls * _ENTRIES_A_CALL:
-                left = self._has_leftovers(sweeper)
-                entries, _ = _look(sweeper)  # Looking makes some, too.
-            self._entries, self._calls = entries, 0
+    def _tidy(self, sweeper: duckdb.DuckDBPyConnection) -> None:
+        if self._calls:
+            # Of calls that have ended meanwhile.
+            self._look_for_leftovers(sweeper)
+        elif not self._active:
+            self._entries, _ = _look(sweeper)
+
+    def _sweep(self, sweeper: duckdb.DuckDBPyConnection) -> None:
+        self._calls += 1
+        self._look_for_leftovers(sweeper)
+
+    def _look_for_leftovers(self, sweeper: duckdb.DuckDBPyConnection) -> None:
+        if self._active:
+            return
+        entries, settings = _look(sweeper)
+        left = settings != self._settings
+        if not left and entries > self._entries + self._calls * _ENTRIES_A_CALL:
+            left = self._has_leftovers(sweeper)
+            entries, _ = _look(sweeper)  # Looking makes some, too.
+        self._entries, self._calls = entries, 0
         if left:
             self._close()
 

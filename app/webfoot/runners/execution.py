@@ -74,7 +74,7 @@ def execute(
     own_pid = os.getpid()
     try:
         if isinstance(job, ViewJob):
-            with database.connection(job.memory_bytes) as connection:
+            with database.own_connection(job.memory_bytes) as connection:
                 draft = write_view(job.view, job.source, job.columns, target, connection)
         elif isinstance(job, StitchJob):
             draft = stitch(list(_parts(job)), target, errors=job.errors)
