@@ -135,10 +135,11 @@ class Application(FastAPI):
         if self._tracing is not None:
             self._tracing.begin(exchange, scope["headers"])
         scope = self._address.correct(scope)
+        body = self._bodies.of(receive)
         try:
-            with self._bodies.of(receive) as counted:
-                await self._gate(scope, counted, exchange.through(send))
+            await self._gate(scope, body.receive, exchange.through(send))
         finally:
+            body.let_go()
             exchange.end(scope.get(PRINCIPAL))
             self._records.add(exchange)
             self._metrics.add(exchange)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,6 @@ from webfoot.quantities import write_size
 from webfoot.server.problems import Reply, http_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from starlette.types import Message, Receive, Scope
 
 # No proxy passes on a URL that is nearly as long; of the query of a call, a little less is read.
@@ -57,32 +54,46 @@ class Bodies:
     """The bodies of the requests that are under way: together, no more than there is room for."""
 
     def __init__(self) -> None:
-        self._room = _MOST_BODIES_BYTES
+        self.room = _MOST_BODIES_BYTES
 
-    @contextlib.contextmanager
-    def of(self, receive: Receive) -> Iterator[Receive]:
-        """Receives a request, whose body counts until the end of the block.
+    def of(self, receive: Receive) -> Body:
+        """The body of one request, which counts until it is let go."""
+        return Body(self, receive)
+
+
+class Body:
+    """Receives a request, and counts what of its body has come.
+
+    Args:
+        bodies: All of them.
+        receive: Receives it.
+    """
+
+    _counted = 0
+
+    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+        self._bodies = bodies
+        self._receive = receive
+
+    async def receive(self) -> Message:
+        """Receive the next message.
 
         Raises:
-            ServerBusy: While it is received, if there is no room for it now.
+            ServerBusy: If there is no room for it now.
         """
-        counted = 0
+        message = await self._receive()
+        # Of what is too large, nobody keeps the rest.
+        size = min(len(message.get("body", b"")), MOST_BODY_BYTES + 1 - self._counted)
+        if size > self._bodies.room:
+            raise ServerBusy(
+                f"the bodies of other requests fill {write_size(_MOST_BODIES_BYTES)}, which is"
+                " all that this server holds at once; try again in a moment"
+            )
+        self._bodies.room -= size
+        self._counted += size
+        return message
 
-        async def forward() -> Message:
-            nonlocal counted
-            message = await receive()
-            # Of what is too large, nobody keeps the rest.
-            size = min(len(message.get("body", b"")), MOST_BODY_BYTES + 1 - counted)
-            if size > self._room:
-                raise ServerBusy(
-                    f"the bodies of other requests fill {write_size(_MOST_BODIES_BYTES)}, which is"
-                    " all that this server holds at once; try again in a moment"
-                )
-            self._room -= size
-            counted += size
-            return message
-
-        try:
-            yield forward
-        finally:
-            self._room += counted
+    def let_go(self) -> None:
+        """Make room for others."""
+        self._bodies.room += self._counted
+        self._counted = 0
