@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,13 @@ import pytest
 from tests.access.granting import bearer, give_key
 from tests.server_process import serve, write_udfs
 
+from webfoot.access.key_folder import KeyFolder
+from webfoot.server import create_app
+from webfoot.settings import Settings
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.server_process import Server
 
@@ -152,3 +159,30 @@ def test_links_are_listed_and_revoked_by_their_giver_or_the_tenants_admin(place:
         assert refused.status_code == 401
         assert "this link was revoked" in refused.json()["detail"]
     assert place.ann.delete("/shares/0123456789ab").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [(errno.ENOSPC, 507, "storage-full"), (errno.EIO, 500, "error")],
+)
+def test_a_disk_that_is_full_is_told_as_that(
+    number: int, status: int, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_udfs(tmp_path, tables=UDFS)
+    key = give_key(tmp_path / "store/access", "analyst")
+
+    def give(*_: object) -> str:
+        raise OSError(number, "the disk's own words")
+
+    monkeypatch.setattr(KeyFolder, "give", give)
+    app = create_app(Settings(folder=folder, store=tmp_path / "store", runner="inline"))
+
+    async def ask() -> httpx.Response:
+        # As uvicorn does: it answers, and raises what is a bug for the log.
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            return await http.post("/shares", json={"udf": "covert"}, headers=bearer(key))
+
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert "own words" not in answer.text

@@ -18,7 +18,8 @@ import webfoot
 from webfoot.access.opening import access_of
 from webfoot.access.principal import PRINCIPAL
 from webfoot.assembly import assemble
-from webfoot.errors import Error
+from webfoot.errors import Error, StorageFull
+from webfoot.files import is_disk_full
 from webfoot.jobs.running import Jobs
 from webfoot.server import exchanges
 from webfoot.server.address import Address
@@ -116,6 +117,7 @@ class Application(FastAPI):
         self._paths: dict[Any, str] = {route.endpoint: route.path for route in routes}
         self.router.routes.extend(routes)
         self.add_exception_handler(Error, self._show_error)
+        self.add_exception_handler(OSError, self._show_full_disk)
         self.add_exception_handler(HTTPException, _show_http_error)
         self.add_exception_handler(Exception, _show_bug)
         self.add_middleware(
@@ -164,6 +166,13 @@ class Application(FastAPI):
         assert isinstance(error, Error)
         exchange_of(request.scope).fail(error)
         return _respond(request, problem_reply(error, debug=self._debug))
+
+    async def _show_full_disk(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)
+        if not is_disk_full(error):
+            raise error
+        full = StorageFull("the server's disk is full; free some space, and try again")
+        return await self._show_error(request, full)
 
 
 def create_app(
