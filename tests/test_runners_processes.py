@@ -546,8 +546,11 @@ def test_printing_much_fills_one_short_log(place: Place) -> None:
 
 def test_printing_for_ever_fills_one_short_log(place: Place) -> None:
     assert isinstance(place.fails("print_for_ever", timeout_s=1.0), UdfTimeout)
-    longest = max(path.stat().st_size for path in place.root.glob("*.log"))
-    assert longest <= 2 * LOG_BYTES
+    sizes = []
+    for log in place.root.glob("*.log"):
+        with contextlib.suppress(FileNotFoundError):  # An earlier run's, which goes.
+            sizes.append(log.stat().st_size)
+    assert max(sizes) <= 2 * LOG_BYTES
 
 
 def test_a_silent_run_has_no_log(place: Place) -> None:
@@ -766,6 +769,7 @@ from webfoot import registry, sources
 from webfoot.runners import NoCalls
 from webfoot.runners.jobs import UdfJob
 from webfoot.runners.processes import ProcessRunner
+from webfoot.runners.slots import Queue
 root = Path({str(tmp_path)!r})
 loaded = registry.load(sources.read(root / "harmful"))
 async def main():
