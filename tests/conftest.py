@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 from tests.places import places_in
 
 from webfoot.store.local import LocalStore
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.places import Place
+
+# How long an example takes, tells how busy the machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
