@@ -73,30 +73,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[webfoot.Client]:
-    with webfoot.Client(server.url) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def in_process(
-    server: Server, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[webfoot.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WEBFOOT_STORE", str(tmp_path_factory.mktemp("store")))
-        opened = webfoot.Client(server.folder)
-    with opened:
-        yield opened
-
-
-@pytest.fixture(params=["server", "folder"])
-def either(request: pytest.FixtureRequest) -> webfoot.Client:
-    name = {"server": "client", "folder": "in_process"}[request.param]
-    found: webfoot.Client = request.getfixturevalue(name)
-    return found
-
-
 def open_gate(server: Server, name: str) -> None:
     (server.folder.parent / f"gate-{name}").touch()
 

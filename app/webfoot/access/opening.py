@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from webfoot.access.guards import DoorGuard, NoGuard
 from webfoot.access.roles import Policy, read_policy
-from webfoot.access.throttling import Throttle, counted_as
+from webfoot.access.throttling import Throttle
 from webfoot.access.usage import Usage
 from webfoot.errors import Forbidden, SettingsError
 from webfoot.settings import IN_SECRETS
@@ -49,6 +49,27 @@ class Access:
     folder: KeyFolder | None = None
     keys: Sequence[Keys] = ()
 
+    def count(self, udf: str, counted: list[str]) -> float:
+        """Count what is asked of a UDF.
+
+        Args:
+            udf: The UDF.
+            counted: Gets the name that it is counted under, if it is, until it has been answered.
+
+        Returns:
+            How long it has to wait before it is answered, in seconds.
+
+        Raises:
+            TooManyRequests: If it is one too many.
+        """
+        limits = self.policy.limits_of(udf)
+        if limits is None:
+            return 0.0
+        name = f"udf:{udf}"
+        wait_s = self.throttle.enter(name, limits)
+        counted.append(name)
+        return wait_s
+
     @asynccontextmanager
     async def calling(self, udf: str) -> AsyncIterator[None]:
         """Count a call that no address names, as requests for its UDF are counted: it may wait.
@@ -56,17 +77,14 @@ class Access:
         Raises:
             TooManyRequests: If it is one too many.
         """
-        limits = self.policy.limits_of(udf)
-        if limits is None:
-            yield
-            return
-        name = counted_as(udf)
-        wait_s = self.throttle.enter(name, limits)
+        counted: list[str] = []
+        wait_s = self.count(udf, counted)
         try:
             await asyncio.sleep(wait_s)
             yield
         finally:
-            self.throttle.leave(name)
+            for name in counted:
+                self.throttle.leave(name)
 
     def give(self, share: Share) -> str:
         """Give out a share link: its token.

@@ -173,11 +173,6 @@ class _Bucket:
         self._at = now
 
 
-def counted_as(udf: str) -> str:
-    """The name under which what is asked of a UDF is counted."""
-    return f"udf:{udf}"
-
-
 class Throttle:
     """Counts what is asked for under a name, and refuses what is more than its limits.
 

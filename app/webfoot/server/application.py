@@ -23,7 +23,7 @@ from webfoot.files import is_disk_full
 from webfoot.jobs.running import Jobs
 from webfoot.server import exchanges
 from webfoot.server.address import Address
-from webfoot.server.bounds import Bodies
+from webfoot.server.bounds import Bodies, Body
 from webfoot.server.catalog import catalog_routes
 from webfoot.server.data import DataEndpoint
 from webfoot.server.exchanges import exchange_of
@@ -137,7 +137,7 @@ class Application(FastAPI):
         if self._tracing is not None:
             self._tracing.begin(exchange, scope["headers"])
         scope = self._address.correct(scope)
-        body = self._bodies.of(receive)
+        body = Body(self._bodies, receive)
         try:
             await self._gate(scope, body.receive, exchange.through(send))
         finally:

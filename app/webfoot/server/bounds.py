@@ -56,13 +56,9 @@ class Bodies:
     def __init__(self) -> None:
         self.room = _MOST_BODIES_BYTES
 
-    def of(self, receive: Receive) -> Body:
-        """The body of one request, which counts until it is let go."""
-        return Body(self, receive)
-
 
 class Body:
-    """Receives a request, and counts what of its body has come.
+    """Receives a request, and counts what of its body has come, until that is let go.
 
     Args:
         bodies: All of them.

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from webfoot.access.credentials import is_basic, shown_in
 from webfoot.access.principal import PRINCIPAL
 from webfoot.access.shares import token_in, without_token
-from webfoot.access.throttling import counted_as
 from webfoot.errors import Error, Forbidden, ServerBusy, Unauthorized
 from webfoot.server.address import base_url_of
 from webfoot.server.bounds import refuse_oversized
@@ -148,11 +147,8 @@ class Gate:
         if not asker.limits.unlimited:
             wait_s = access.throttle.enter(asker.principal.id, asker.limits)
             counted.append(asker.principal.id)
-        limits = access.policy.limits_of(wanted.udf) if wanted.udf else None
-        if limits is not None and asker.rights.sees(wanted.udf):
-            name = counted_as(wanted.udf)
-            wait_s = max(wait_s, access.throttle.enter(name, limits))
-            counted.append(name)
+        if wanted.udf and asker.rights.sees(wanted.udf):
+            wait_s = max(wait_s, access.count(wanted.udf, counted))
         if wait_s:
             await asyncio.sleep(wait_s)
 
