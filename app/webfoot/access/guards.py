@@ -7,6 +7,7 @@ import math
 import re
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -158,8 +159,7 @@ class DoorGuard:
 
     def _welcomes(self, scope: Mapping[str, Any]) -> bool:
         # Where the server listens, which no request can pretend.
-        host = (scope.get("server") or ("", None))[0]
-        return self._welcomes_all or _LOCAL.fullmatch(host) is not None
+        return self._welcomes_all or _is_local((scope.get("server") or ("", None))[0])
 
     def _welcome(self, scope: Mapping[str, Any]) -> Asker:
         if self._welcomes(scope):
@@ -207,8 +207,13 @@ class DoorGuard:
         return next((key for key in found if key is not None), None)
 
 
+@lru_cache(100)
+def _is_local(host: str) -> bool:
+    return _LOCAL.fullmatch(host) is not None
+
+
 def _digest(scope: Mapping[str, Any]) -> bytes:
     """What stands for what a request shows: no key is kept, and no look-up takes longer by one."""
     token = token_in(scope["query_string"])
     kind, shown = (b"share\0", token.encode()) if token else (b"header\0", shown_in(scope))
-    return hashlib.sha256(kind + shown).digest()
+    return hashlib.blake2b(kind + shown, digest_size=32).digest()

@@ -75,8 +75,10 @@ class Rights:
 
     def reads(self, udf: str, extension: str) -> bool:
         """Whether the results of `udf` may be read in this format."""
-        allowed = any(role.reads(udf, extension) for role in self.roles)
-        return allowed and matches(udf, self.udfs) and matches(extension, self.formats)
+        for role in self.roles:
+            if role.reads(udf, extension):
+                return matches(udf, self.udfs) and matches(extension, self.formats)
+        return False
 
     def has(self, right: str) -> bool:
         """Whether one of `RIGHTS` is there."""

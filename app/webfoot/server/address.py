@@ -55,7 +55,7 @@ class Address:
         """The request as its client made it."""
         headers = scope["headers"]
         forwarded: Mapping[str, str] = {}
-        if any(name.startswith(_FORWARDED) for name, _ in headers) and self._trusts(_peer(scope)):
+        if _is_forwarded(headers) and self._trusts(_peer(scope)):
             forwarded = _read_forwarded(headers)
             if client := self._client(forwarded.get("for", "")):
                 scope["client"] = (client, 0)  # In place: the access log reads it there.
@@ -91,6 +91,13 @@ class Address:
         addresses = [address.strip() for address in chain.split(",")]
         strangers = [address for address in addresses if not self._trusts(address)]
         return strangers[-1] if strangers else addresses[0]
+
+
+def _is_forwarded(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    for name, _ in headers:  # noqa: SIM110  # no generator: it is asked of every request
+        if name.startswith(_FORWARDED):
+            return True
+    return False
 
 
 def _peer(scope: Scope) -> str:

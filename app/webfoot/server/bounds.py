@@ -34,14 +34,17 @@ def refuse_oversized(scope: Scope) -> Reply | None:
             " parameters to /udfs/NAME/map",
         )
     headers = scope["headers"]
-    header_bytes = sum([len(name) + len(value) for name, value in headers])
+    header_bytes, told = 0, b"0"
+    for name, value in headers:
+        header_bytes += len(name) + len(value)
+        if name == b"content-length":
+            told = value
     if len(headers) > _MOST_HEADERS or header_bytes > _MOST_HEADER_BYTES:
         return http_reply(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             f"the request has {len(headers)} headers of {header_bytes} bytes, and at most"
             f" {_MOST_HEADERS} of {_MOST_HEADER_BYTES} are read; leave some out",
         )
-    told = next((value for name, value in headers if name == b"content-length"), b"0")
     if len(told) > _MOST_DIGITS or (told.isdigit() and int(told) > MOST_BODY_BYTES):
         return http_reply(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -36,7 +36,7 @@ from webfoot.results import Query, is_whole
 from webfoot.server.bills import bill_headers
 from webfoot.server.bounds import MOST_BODY_BYTES
 from webfoot.server.conditions import Decision, http_date, read_range
-from webfoot.server.exchanges import CLIENT_GONE
+from webfoot.server.exchanges import CLIENT_GONE, exchange_of
 from webfoot.server.fanouts import (
     accepted_extension,
     from_body,
@@ -52,6 +52,7 @@ from webfoot.server.problems import (
     lazy_reply,
 )
 from webfoot.server.queries import MOST_QUERY_BYTES, around, read_posted, read_query
+from webfoot.server.recall import Recall
 from webfoot.server.requests import (
     accepts_gzip,
     check_folders,
@@ -65,6 +66,7 @@ from webfoot.server.transfer import (
     ClientGone,
     File,
     read_body,
+    read_whole,
     send_file,
     send_reply,
     unless_gone,
@@ -170,6 +172,7 @@ class DataEndpoint:
         self._settings = settings
         # Before the request is sent on, or its reader told to come back.
         self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
+        self._recall = Recall(store)
         self._understood: dict[tuple[Visit, str, str, bytes], _Asked] = {}
         self._understood_by: Registry | None = None
         # Whether SQL has been asked before: the first waits for what it takes to be imported.
@@ -178,12 +181,24 @@ class DataEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that this endpoint handles."""
-        answer = await self._answer(read_request(scope), visit_of(scope), receive)
-        if isinstance(answer, Reply):
-            await send_reply(answer, send)
-        elif answer is not None:
+        answered = self._recall.find(scope)
+        if answered is not None:
+            exchange_of(scope).repeat(answered.exchange)
+            await send_reply(answered.reply, send)
+            return
+        # Before anything is looked up: what changes meanwhile makes it another.
+        revision = self._store.revision()
+        request = read_request(scope)
+        answer = await self._answer(request, visit_of(scope), receive)
+        if isinstance(answer, File):
             with contextlib.closing(answer.blob):
-                await send_file(answer, receive, send)
+                if not answer.is_small:
+                    await send_file(answer, receive, send)
+                    return
+                answer = await read_whole(answer)
+        if answer is not None:
+            self._recall.keep(scope, answer, request.exchange, revision)
+            await send_reply(answer, send)
 
     async def _answer(
         self, request: Request, visit: Visit, receive: Receive

@@ -96,6 +96,11 @@ class Exchange:
 
         return forward
 
+    def repeat(self, earlier: Exchange) -> None:
+        """Note what was found out of an earlier exchange, which had the same request."""
+        self.route, self.udf, self.extension = earlier.route, earlier.udf, earlier.extension
+        self.key, self.cache, self.result = earlier.key, earlier.cache, earlier.result
+
     def fail(self, error: Error) -> None:
         """Note what went wrong."""
         self.code = error.code

@@ -67,6 +67,11 @@ def limits_of(scope: Scope) -> Limits:
     return limits
 
 
+def has_limits(scope: Scope) -> bool:
+    """Whether a platform limits the answer to a request."""
+    return _KEY in scope
+
+
 async def within(limits: Limits, work: Awaitable[_T]) -> _T:
     """Do `work` in the time that there is.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
@@ -74,6 +75,8 @@ _BY_LINK = (Need.RESULT, Need.FOLLOW)
 # What is answered with a table.
 FOR_RESULTS = (*_BY_LINK, Need.SQL)
 _READ = ("GET", "HEAD")
+# Longer paths are read anew each time: remembered, they would fill the memory.
+_MOST_REMEMBERED = 500
 
 
 def _reading(need: Need) -> Mapping[str, Need]:
@@ -108,9 +111,10 @@ def wanted_by(scope: Scope) -> Wanted | None:
     """What a request asks for; None if it is not for anything that there is."""
     path, method = path_of(scope), scope["method"]
     if method in _READ:
-        # The most common first: thousands come in a second.
-        if (match := PATH.fullmatch(path)) is not None:
-            return Wanted(Need.RESULT, match[1], match[2])
+        # The most common first: thousands come in a second, and few are long.
+        find = _table_at if len(path) <= _MOST_REMEMBERED else _table_at.__wrapped__
+        if (table := find(path)) is not None:
+            return table
         if (match := match_folders(scope)) is not None:
             return Wanted(Need.RESULT, unquote(match[1]), unquote(match[3]), plain=False)
     elif method == "POST" and (match := MAP_PATH.fullmatch(path)) is not None:
@@ -127,6 +131,12 @@ def wanted_by(scope: Scope) -> Wanted | None:
     need = needs.get(method, Need.NAME)
     # Tables are in front of the router, and have one address.
     return None if need in FOR_RESULTS and path != bare else Wanted(need)
+
+
+@lru_cache(1_000)
+def _table_at(path: str) -> Wanted | None:
+    match = PATH.fullmatch(path)
+    return None if match is None else Wanted(Need.RESULT, match[1], match[2])
 
 
 def check_rights(asker: Asker, wanted: Wanted) -> None:

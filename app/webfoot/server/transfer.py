@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from webfoot.errors import Error, InvalidParameters
+from webfoot.server.problems import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Send
 
     from webfoot.server.conditions import Decision
-    from webfoot.server.problems import Headers, Reply
+    from webfoot.server.problems import Headers
     from webfoot.store import Blob
 
 _PIECE = 1 << 20
@@ -40,6 +41,11 @@ class File(NamedTuple):
     before: bytes = b""
     after: bytes = b""
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the body is sent as one piece."""
+        return self.decision.length <= _PIECE
+
 
 class ClientGone(Exception):
     """The client closed the connection before it was answered."""
@@ -51,27 +57,37 @@ async def send_reply(reply: Reply, send: Send) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
+async def read_whole(file: File) -> Reply:
+    """The answer with its body, for one that is small."""
+    decision = file.decision
+    wanted = decision.start, decision.length
+    body = await file.blob.read(*wanted) if decision.length else b""
+    return Reply(decision.status, file.headers, file.before + body + file.after)
+
+
 async def send_file(file: File, receive: Receive, send: Send) -> None:
     """Send the wanted bytes, as long as there is somebody to take them."""
+    if file.is_small:
+        await send_reply(await read_whole(file), send)
+        return
     decision = file.decision
     await send({"type": "http.response.start", "status": decision.status, "headers": file.headers})
     position, end = decision.start, decision.start + decision.length
     if file.before:
         await send({"type": "http.response.body", "body": file.before, "more_body": True})
-    if end - position > _PIECE:
-        leaving = asyncio.create_task(_gone(receive))
-        try:
-            while end - position > _PIECE:
-                piece = await file.blob.read(position, _PIECE)
-                position += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                # Sending to a client that has gone returns at once: let others have their turn.
-                await asyncio.sleep(0)
-                if leaving.done():
-                    return
-        finally:
-            leaving.cancel()
-    body = await file.blob.read(position, end - position) if decision.length else b""
+    leaving = asyncio.create_task(_gone(receive))
+    try:
+        while end - position > _PIECE:
+            piece = await file.blob.read(position, _PIECE)
+            position += len(piece)
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            # Sending to a client that has gone returns at once: let others have their turn.
+            await asyncio.sleep(0)
+            if leaving.done():
+                return
+    finally:
+        leaving.cancel()
+    body = await file.blob.read(position, end - position)
     await send({"type": "http.response.body", "body": body + file.after})
 
 

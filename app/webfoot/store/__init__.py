@@ -64,6 +64,13 @@ class Store(Protocol):
     async def find(self, key: str) -> Known:
         """What there is under `key`."""
 
+    def revision(self) -> bytes | None:
+        """What is another after every change of what is known, whoever makes it.
+
+        None if a store cannot tell without waiting: what it has said must then not be believed for
+        longer than it takes to use it.
+        """
+
     def claim(self, key: str) -> AbstractAsyncContextManager[None]:
         """Be the only one to run `key`, among all processes that share the store."""
 

@@ -1,6 +1,7 @@
 """A store in a folder, which several servers on one machine may share.
 
     known.sqlite              by key: the records of the newest result, and of the newest failure
+    revision                  a number that is another one after each change of those
     objects/9c/9c41….parquet  bytes, named by their SHA-256; the file's time: when last used
     staging/<server>/…        files being written; a dead server's are removed by the next to start
     locks/                    held while a key runs, so that claims end with their server
@@ -32,6 +33,7 @@ from webfoot.sqlite import SqliteFile
 from webfoot.store import Holdings
 from webfoot.store.blobs import BlobMemory, FileBlob, MemoryBlob
 from webfoot.store.locks import make_own_folder, open_claims, remove_abandoned
+from webfoot.store.revision import Revision
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -57,6 +59,7 @@ INSERT INTO known (key, failure, written) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET failure = excluded.failure, written = excluded.written
 """
 _INDEX = "known.sqlite"
+_REVISION = "revision"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known (
     key TEXT PRIMARY KEY, result TEXT, failure TEXT, written REAL NOT NULL
@@ -110,6 +113,10 @@ class LocalStore:
         while len(self._known) > _KNOWN_IN_MEMORY:
             self._known.popitem(last=False)
         return known
+
+    def revision(self) -> bytes:
+        """A number that all who write to the folder change."""
+        return self._revision.now()
 
     @contextlib.asynccontextmanager
     async def claim(self, key: str) -> AsyncIterator[None]:
@@ -225,6 +232,7 @@ class LocalStore:
     def _write(self, statement: str, entry: Entry) -> None:
         text = to_json(entry)
         self._index.run(statement, entry.key, text, time.time())
+        self._revision.change()
         # About as much as it takes; the next count is exact.
         self._bytes += len(text)
 
@@ -343,6 +351,8 @@ class LocalStore:
             (self._root / name).mkdir(parents=True, exist_ok=True)
         self._index = SqliteFile(self._root / _INDEX, _SCHEMA)
         self._open_files.callback(self._index.close)
+        self._revision = Revision(self._root / _REVISION)
+        self._open_files.callback(self._revision.close)
         self._claims = open_claims(self._root / "locks")
         self._open_files.callback(self._claims.close)
         remove_abandoned(self._root / "staging")
