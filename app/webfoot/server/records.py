@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from webfoot.access.principal import Principal
     from webfoot.server.exchanges import Exchange
     from webfoot.settings import Settings
 
@@ -55,7 +54,10 @@ COLUMNS = {
 # Who looks whether the server lives asks for these all day.
 _UNTOLD = frozenset({"/healthz", "/readyz", "/metrics", "/static/{version}/{file}"})
 # What many records share; the last three only if there is a result.
-_ABOUT = ("method", "route", "udf", "format", "key", "run", "executions", "rows")
+_ALIKE = (
+    *("method", "route", "udf", "format", "key", "http_status", "code", "cache", "agent"),
+    *("principal", "tenant", "run", "executions", "rows"),
+)
 _NO_COSTS = ',"runs":0,"billed_ms":0'
 _LOG_HEAD = b'{"level":"INFO","logger":"webfoot.requests",'
 _EMF_METRICS = {
@@ -116,34 +118,27 @@ def _line_of(it: Exchange) -> str:
 
     Most of it is that of many others: that is written once, as there are thousands a second.
     """
-    tally = it.tally
-    made = (it.result.run, it.result.executions, it.result.rows) if it.result else ()
-    about = _about((it.method, it.route, it.udf, it.extension, it.key, *made))
-    outcome = _outcome(it.status, it.code, it.cache, it.agent, it.principal)
+    tally, who, result = it.tally, it.principal, it.result
+    known = (who.id, who.tenant) if who else ("", "")
+    made = (result.run, result.executions, result.rows) if result else ()
+    about = it.method, it.route, it.udf, it.extension, it.key
+    alike = _alike((*about, it.status, it.code, it.cache, it.agent, *known, *made))
     costs = _costs(it) if tally.runs or it.waited_s else _NO_COSTS
     trace = tally.known_trace and f',"trace":"{tally.known_trace}"'
     second, fraction = divmod(it.began, 1)
     return (
         f'{{"timestamp":"{_written(int(second))}.{int(fraction * 1e6):06}Z"'
-        f',"request_id":"{it.request_id}"{about}{outcome}{costs}{trace}'
+        f',"request_id":"{it.request_id}"{alike}{costs}{trace}'
         f',"execution_time_ms":{it.seconds * 1000:.3f},"bytes_sent":{it.sent}}}\n'
     )
 
 
 @lru_cache(10_000)
-def _about(values: tuple[str | int, ...]) -> str:
-    return _members(dict(zip(_ABOUT, values, strict=False)))
-
-
-@lru_cache(10_000)
-def _outcome(
-    status: int, code: str, cache: str | None, agent: str, principal: Principal | None
-) -> str:
-    ended = "error" if has_failed(status, code) else "success"
-    told: dict[str, Any] = {"status": ended, "http_status": status}
-    if principal is not None:
-        told |= {"principal": principal.id, "tenant": principal.tenant}
-    return _members(told | {"code": code, "cache": cache, "agent": without_secrets(agent)})
+def _alike(values: tuple[str | int | None, ...]) -> str:
+    told: dict[str, Any] = dict(zip(_ALIKE, values, strict=False))
+    failed = has_failed(told["http_status"], told["code"])
+    told["agent"] = without_secrets(told["agent"])
+    return _members({"status": "error" if failed else "success", **told})
 
 
 def _costs(it: Exchange) -> str:
