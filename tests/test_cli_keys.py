@@ -219,7 +219,9 @@ def test_a_query_shows_its_token(commands: Commands) -> None:
     key = commands.said("keys", "create", "--role", "viewer")
     with serve(commands.folder, environment=commands.environment) as server:
         words = ("query", "FROM udfs.sales()", "--url", server.url, "--format", "csv")
-        assert "a key is needed; send it as" in commands.refused(*words)
+        told = commands.refused(*words)
+        assert "a key is needed; send it as `Authorization: Bearer KEY`" in told
+        assert "no catalog" not in told
         assert commands.said(*words, "--token", key).split() == ["n", "1"]
         commands.environment["WEBFOOT_TOKEN"] = key
         assert commands.said(*words).split() == ["n", "1"]

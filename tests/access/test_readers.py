@@ -215,8 +215,10 @@ def test_the_sdk_shows_its_token_and_raises_what_the_server_does(closed: Closed)
         assert len(con.execute("FROM udfs.numbers()").fetchall()) == 3
         ((scope,),) = con.execute("SELECT scope FROM duckdb_secrets()").fetchall()
         assert scope == [f"{closed.url}/"]
-    with Client(closed.url) as client, pytest.raises(errors.Unauthorized, match="a key is needed"):
+    with Client(closed.url) as client, pytest.raises(errors.Unauthorized) as refused:
         client.run("numbers")
+    assert "send it as `Authorization: Bearer KEY`" in str(refused.value)
+    assert refused.value.__notes__ == ['show a key with webfoot.Client(url, token="wf_…")']
     narrow = give_key(closed.place, "viewer", formats=("csv",))
     with Client(closed.url, token=narrow) as client, pytest.raises(errors.Forbidden):
         client.run("numbers")

@@ -30,7 +30,7 @@ from webfoot.cli.access import (
     write_until,
 )
 from webfoot.cli.display import print_table
-from webfoot.cli.options import FOLDER_OPTION, STORE, read_pair, settings_of, with_folder
+from webfoot.cli.options import FOLDER_OPTION, STORE, pairs_of, settings_of, with_folder
 from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
@@ -133,5 +133,5 @@ def _read_terms(
 ) -> tuple[ShareTerms, dict[str, Any]]:
     """What the options of `create` say of the link, and those that are settings."""
     own = ("free", "formats", "expires", "rate")
-    terms = ShareTerms([read_pair(text) for text in parameters], *(options[name] for name in own))
+    terms = ShareTerms(pairs_of(parameters), *(options[name] for name in own))
     return terms, {name: value for name, value in options.items() if name not in own}
