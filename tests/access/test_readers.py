@@ -126,6 +126,10 @@ def test_at_a_prompt_duckdb_says_why_a_key_is_refused(
     assert "the key is not known here" in message(con, sql)
     show_key(con, closed, give_key(closed.place, "viewer", formats=("csv",)))
     assert "numbers is not for you as .parquet; you may read it as .csv" in message(con, sql)
+    records = f"FROM '{closed.url}/_system/requests.parquet'"
+    assert "this needs the right 'admin', which the role viewer does not give" in message(
+        con, records
+    )
     assert con.execute(f"FROM '{closed.url}/udfs/numbers.csv'").fetchall() == [(0,), (1,), (2,)]
     assert "404" in message(con, f"FROM '{closed.url}/udfs/covert2.csv'")
 
