@@ -265,7 +265,7 @@ def test_views_are_of_queries_too(http: httpx.Client, server: Server) -> None:
         (b"[]", "the body must be an object"),
         (b"{}", "query: must be a text of SQL"),
         (b'{"query": 1}', "query: must be a text of SQL"),
-        (b'{"query": " "}', "sql: is missing"),
+        (b'{"query": " "}', "the SQL is missing; ask like"),
         (b'{"query": "SELECT 1", "colour": 1}', "colour: is no part of a query"),
         (b'{"query": "SELECT 1", "limit": -1}', "limit: must be a whole number"),
         (b'{"query": "SELECT 1", "limit": true}', "limit: must be a whole number"),
@@ -287,7 +287,7 @@ def test_a_body_that_makes_no_query_is_told(http: httpx.Client, body: bytes, tol
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("", "sql: is missing"),
+        ("", "the SQL is missing; ask like"),
         ("sql=SELECT+1&colour=1", "colour: is no part of a query"),
         ("sql=SELECT+1&sql=SELECT+2", "sql: is given twice"),
         ("sql=SELECT+1&limit=many", "limit: must be a whole number"),
