@@ -144,6 +144,14 @@ def test_duckdb_reads_a_query_in_one_run(server: Server) -> None:
     assert server.executions("squares 41") == 1
 
 
+def test_a_star_reaches_the_server_from_duckdb_if_it_is_quoted(server: Server) -> None:
+    with connect() as con:
+        sql = f"FROM '{server.url}/query.parquet?sql=SELECT count(%2A) FROM range(3)'"
+        assert con.execute(sql).fetchall() == [(3,)]
+        with pytest.raises(duckdb.Error, match="allow_asterisks_in_http_paths"):
+            con.execute(sql.replace("%2A", "*"))
+
+
 def test_readers_of_ranges_see_one_answer(http: httpx.Client, server: Server) -> None:
     url = url_of(server, "SELECT random() AS r, i FROM range(200_000) t(i)")
     frame = pl.read_parquet(url)
