@@ -469,6 +469,14 @@ def test_query_refuses_what_is_wrong_with_the_command(
     assert message in refused(parent, "query", *arguments)
 
 
+@pytest.mark.parametrize(
+    ("form", "shown"), [("csv", "n\n2\n"), ("markdown", "| n |\n| --- |\n| 2 |\n")]
+)
+def test_of_several_statements_query_shows_the_last(parent: Path, form: str, shown: str) -> None:
+    sql = "CREATE TEMP TABLE kept AS FROM squares(2); SELECT count() AS n FROM kept;"
+    assert output_of(webfoot(parent, "query", sql, "--format", form)) == shown
+
+
 def test_query_takes_sql_that_makes_no_table(parent: Path) -> None:
     assert output_of(webfoot(parent, "query", "SET threads = 2")) == ""
 

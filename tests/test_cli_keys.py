@@ -106,6 +106,8 @@ def test_a_key_has_all_that_it_is_given(commands: Commands) -> None:
     assert (key["tenant"], key["formats"], key["udfs"]) == ("acme", ["csv"], ["*"])
     assert key["limits"] == {"rate": "10/s", "concurrency": 2, "daily": 100}
     assert key["expires"] == pytest.approx(time.time() + 30 * 86_400, abs=60)
+    table = commands.said("keys", "list")
+    assert re.search(r"acme .* csv .* rate=10/s concurrency=2 daily=100 ", table)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +116,13 @@ def test_a_key_has_all_that_it_is_given(commands: Commands) -> None:
         (("create",), "Missing option '--role'"),
         (("create", "--role", "boss"), "there is no role 'boss'; known: admin, analyst, viewer"),
         (("create", "--role", "viewer", "--tenant", "a/b"), "a tenant is up to 63 letters"),
-        (("create", "--role", "viewer", "--rate", "fast"), "a rate is written like"),
-        (("create", "--role", "viewer", "--expires", "soon"), "a duration is written like"),
+        (("create", "--role", "viewer", "--rate", "fast"), "'--rate': a rate is written like"),
+        (("create", "--role", "viewer", "--expires", "soon"), "'--expires': a duration is"),
+        (("create", "--role", "viewer", "--expires", "0"), "'--expires': it would be good for"),
+        (("create", "--role", "viewer", "--udf", "a,b"), "'--udf': a pattern of UDFs is a name"),
+        (("rotate", "0123456789ab", "--grace", "x"), "'--grace': a duration is written like"),
         (("create", "--role", "viewer", "--roles", "no.toml"), "no.toml"),
-        (("revoke", "0123456789ab"), "there is no key '0123456789ab'"),
+        (("revoke", "0123456789ab"), "`webfoot keys list` shows them"),
         (("rotate", "0123456789ab"), "there is no key '0123456789ab'"),
         (("list", "--store", "s3://bucket"), "which has no place for keys"),
     ],
@@ -184,6 +189,9 @@ def test_a_link_is_made_listed_and_revoked(commands: Commands) -> None:
         time.sleep(1)
         assert httpx.get(link).status_code == 401
         assert "revoked" in commands.said("share", "list")
+        told = commands.run("share", "sales", "--format", "csv", "--rate", "3/m").stderr
+        assert "http://localhost:8000 is a guess" in told
+        assert re.search(r"sales .* csv .* 3/m .* operator", commands.said("share", "list"))
         plain = commands.said("share", "create", "sales", *base)
         assert httpx.get(plain).status_code == 200
 
@@ -195,9 +203,10 @@ def test_a_link_is_made_listed_and_revoked(commands: Commands) -> None:
         (("delays", "month"), "parameters are written key=value"),
         (("delays", "month=x"), "month: Input should be a valid integer"),
         (("nosuch",), "there is no UDF 'nosuch'"),
-        (("sales", "--expires", "soon"), "a duration is written like"),
+        (("delays", "month=1", "year=2"), "year: unknown parameter; known: month, origin\n"),
+        (("sales", "--expires", "soon"), "expires: a duration is written like"),
         (("sales", "--tenant", "a b"), "a tenant is"),
-        (("revoke", "0123456789ab"), "there is no link"),
+        (("revoke", "0123456789ab"), "`webfoot share list` shows them"),
     ],
 )
 def test_what_makes_no_link_is_refused(
@@ -219,7 +228,9 @@ def test_a_query_shows_its_token(commands: Commands) -> None:
     key = commands.said("keys", "create", "--role", "viewer")
     with serve(commands.folder, environment=commands.environment) as server:
         words = ("query", "FROM udfs.sales()", "--url", server.url, "--format", "csv")
-        assert "a key is needed; send it as" in commands.refused(*words)
+        told = commands.refused(*words)
+        assert "a key is needed; send it as `Authorization: Bearer KEY`" in told
+        assert "no catalog" not in told
         assert commands.said(*words, "--token", key).split() == ["n", "1"]
         commands.environment["WEBFOOT_TOKEN"] = key
         assert commands.said(*words).split() == ["n", "1"]

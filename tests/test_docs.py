@@ -21,7 +21,7 @@ from tests.server_process import Server, connect, serve, write_udfs
 import webfoot
 from webfoot.access.roles import read_policy
 from webfoot.cli import commands
-from webfoot.settings import PREFIX, Settings
+from webfoot.settings import PREFIX, TOKEN_VARIABLE, Settings
 from webfoot.views import MEDIA_TYPES, OPTIONS
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ def test_every_setting_is_in_the_readme() -> None:
 
 def test_every_setting_in_the_readme_exists() -> None:
     named = set(re.findall(rf"`{PREFIX}(\w+)`", README))
-    assert named == {item.name.upper() for item in fields(Settings)}
+    settings = {item.name.upper() for item in fields(Settings)}
+    assert named == settings | {TOKEN_VARIABLE.removeprefix(PREFIX)}
 
 
 def test_every_setting_that_people_type_is_an_option_of_serve() -> None:

@@ -144,6 +144,14 @@ def test_duckdb_reads_a_query_in_one_run(server: Server) -> None:
     assert server.executions("squares 41") == 1
 
 
+def test_a_star_reaches_the_server_from_duckdb_if_it_is_quoted(server: Server) -> None:
+    with connect() as con:
+        sql = f"FROM '{server.url}/query.parquet?sql=SELECT count(%2A) FROM range(3)'"
+        assert con.execute(sql).fetchall() == [(3,)]
+        with pytest.raises(duckdb.Error, match="allow_asterisks_in_http_paths"):
+            con.execute(sql.replace("%2A", "*"))
+
+
 def test_readers_of_ranges_see_one_answer(http: httpx.Client, server: Server) -> None:
     url = url_of(server, "SELECT random() AS r, i FROM range(200_000) t(i)")
     frame = pl.read_parquet(url)
@@ -265,7 +273,7 @@ def test_views_are_of_queries_too(http: httpx.Client, server: Server) -> None:
         (b"[]", "the body must be an object"),
         (b"{}", "query: must be a text of SQL"),
         (b'{"query": 1}', "query: must be a text of SQL"),
-        (b'{"query": " "}', "sql: is missing"),
+        (b'{"query": " "}', "the SQL is missing; ask like"),
         (b'{"query": "SELECT 1", "colour": 1}', "colour: is no part of a query"),
         (b'{"query": "SELECT 1", "limit": -1}', "limit: must be a whole number"),
         (b'{"query": "SELECT 1", "limit": true}', "limit: must be a whole number"),
@@ -287,7 +295,7 @@ def test_a_body_that_makes_no_query_is_told(http: httpx.Client, body: bytes, tol
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("", "sql: is missing"),
+        ("", "the SQL is missing; ask like"),
         ("sql=SELECT+1&colour=1", "colour: is no part of a query"),
         ("sql=SELECT+1&sql=SELECT+2", "sql: is given twice"),
         ("sql=SELECT+1&limit=many", "limit: must be a whole number"),

@@ -6,6 +6,7 @@ import io
 import time
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import httpx
 import polars as pl
 import pyarrow.parquet as pq
@@ -21,8 +22,6 @@ from webfoot.views import MEDIA_TYPES
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import duckdb
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +141,11 @@ def test_a_new_reader_sees_what_has_happened_since(server: Server) -> None:
 )
 def test_what_there_is_not_is_an_error(server: Server, path: str, status: int) -> None:
     assert httpx.get(f"{server.url}{path}").status_code == status
+
+
+def test_duckdb_says_what_is_wrong(server: Server, con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(duckdb.Error, match="n: requests has no parameters"):
+        con.execute(f"FROM '{server.url}/_system/requests.parquet?n=1'")
 
 
 @pytest.mark.parametrize(

@@ -160,10 +160,15 @@ def test_a_bad_value_tells_no_secret() -> None:
         Settings.from_environment({"WEBFOOT_BASE_URL": "https://me:secret@host/"})
 
 
-@pytest.mark.parametrize("variable", ["WEBFOOT_WORKER", "WEBFOOT_folder", "WEBFOOT_"])
+@pytest.mark.parametrize("variable", ["WEBFOOT_COLOUR", "WEBFOOT_folder", "WEBFOOT_"])
 def test_a_variable_that_is_no_setting_is_named(variable: str) -> None:
     with pytest.raises(SettingsError, match=f"^{variable} is no setting; known: WEBFOOT_FOLDER, "):
         Settings.from_environment({variable: "1"})
+
+
+def test_a_variable_that_is_nearly_a_setting_is_told_which() -> None:
+    with pytest.raises(SettingsError, match=r"no setting; did you mean WEBFOOT_WORKERS\?$"):
+        Settings.from_environment({"WEBFOOT_WORKER": "3"})
 
 
 def test_variables_of_others_are_nobody_s_business() -> None:

@@ -25,9 +25,10 @@ _VALUE = r"""(?P<value>"[^"\\]*(?:\\.[^"\\]*)*"|'[^'\\]*(?:\\.[^'\\]*)*'|[^\s&;,
 _SPACE = r"(?:\s|%20|\+)*"
 _EQUALS = "(?::=|=>|=|%3A=|:%3D|%3A%3D|%3D%3E|=%3E|%3D)"
 _PATTERNS = (
-    # `Authorization: Bearer …`, as a header, in a dict, or by itself.
+    # `Authorization: Bearer …`, as a header, in a dict, or by itself; not where we say how one is
+    # written.
     re.compile(
-        r"""(?P<kept>\b(?:authorization|x-api-key)["']?\s*[:=]\s*)"""
+        r"""(?P<kept>\b(?:authorization|x-api-key)["']?\s*[:=]\s*)(?!Bearer (?:KEY|…)`)"""
         r"""(?P<value>"[^"]*"|'[^']*'|(?:[A-Za-z0-9-]+\s+)?[^\s"',]+)""",
         re.IGNORECASE,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 from dataclasses import dataclass, field, fields
@@ -436,7 +437,10 @@ class Settings:
             if not variable.startswith(PREFIX) or not text or variable == TOKEN_VARIABLE:
                 continue
             if variable not in known:
-                raise SettingsError(f"{variable} is no setting; known: {', '.join(known)}")
+                names = [name.removeprefix(PREFIX) for name in known]
+                near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, 1)
+                hint = f"did you mean {PREFIX}{near[0]}?" if near else f"known: {', '.join(known)}"
+                raise SettingsError(f"{variable} is no setting; {hint}")
             item = known[variable]
             try:
                 values[item.name] = item.metadata["read"](text)

@@ -126,6 +126,10 @@ def test_at_a_prompt_duckdb_says_why_a_key_is_refused(
     assert "the key is not known here" in message(con, sql)
     show_key(con, closed, give_key(closed.place, "viewer", formats=("csv",)))
     assert "numbers is not for you as .parquet; you may read it as .csv" in message(con, sql)
+    records = f"FROM '{closed.url}/_system/requests.parquet'"
+    assert "this needs the right 'admin', which the role viewer does not give" in message(
+        con, records
+    )
     assert con.execute(f"FROM '{closed.url}/udfs/numbers.csv'").fetchall() == [(0,), (1,), (2,)]
     assert "404" in message(con, f"FROM '{closed.url}/udfs/covert2.csv'")
 
@@ -215,8 +219,10 @@ def test_the_sdk_shows_its_token_and_raises_what_the_server_does(closed: Closed)
         assert len(con.execute("FROM udfs.numbers()").fetchall()) == 3
         ((scope,),) = con.execute("SELECT scope FROM duckdb_secrets()").fetchall()
         assert scope == [f"{closed.url}/"]
-    with Client(closed.url) as client, pytest.raises(errors.Unauthorized, match="a key is needed"):
+    with Client(closed.url) as client, pytest.raises(errors.Unauthorized) as refused:
         client.run("numbers")
+    assert "send it as `Authorization: Bearer KEY`" in str(refused.value)
+    assert refused.value.__notes__ == ['show a key with webfoot.Client(url, token="wf_…")']
     narrow = give_key(closed.place, "viewer", formats=("csv",))
     with Client(closed.url, token=narrow) as client, pytest.raises(errors.Forbidden):
         client.run("numbers")

@@ -116,6 +116,7 @@ def test_a_file_has_the_operators_roles_and_limits(tmp_path: Path) -> None:
         ("[roles.x]\nmay = ['everything']", "may is some of sql, jobs, share, metrics, admin"),
         ("[roles.x]\nmay = 'sql'", "may is a list of texts, got 'sql'"),
         ("[roles.x]\nudfs = [1]", "udfs is a list of texts"),
+        ("[roles.x]\nudfs = ['a b']", "roles.x: a pattern of UDFs is a name such as"),
         ("[roles.x]\nrate = '10'", "roles.x: a rate is written like '10/s'"),
         ("[roles.x]\ndaily = 0", "daily is a whole number, 1 or more, got 0"),
         ("[roles.x]\nconcurrency = true", "concurrency is a whole number"),

@@ -61,7 +61,7 @@ def test_a_rate_is_read_and_written(text: str, rate: Rate, written: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10", "/s", "0/s", "-1/s", "10/forever", "10/0s", "1.5/s", 10]
+    "text", ["", "10", "/s", "0/s", "-1/s", "10/forever", "10/x", "10/0s", "1.5/s", 10]
 )
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a rate is"):
@@ -87,7 +87,9 @@ def test_a_refusal_costs_nothing(throttle: Throttle, clock: Clock) -> None:
     limits = Limits(Rate(1, 10.0))
     assert ask(throttle, limits) == 0
     for _ in range(50):
-        assert refused(throttle, limits).retry_after_s == 10
+        error = refused(throttle, limits)
+        assert error.retry_after_s == 10
+        assert error.detail.endswith("try again in 10s")
     clock.now += 9.5
     assert ask(throttle, limits) == pytest.approx(0.5)
 

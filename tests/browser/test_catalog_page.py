@@ -96,6 +96,9 @@ def test_sql_is_asked_and_answered_on_the_page(open_page: Callable[..., Page]) -
 
 def test_sql_that_is_refused_is_told_on_the_page(open_page: Callable[..., Page]) -> None:
     page = open_page("/", statuses=(403,))
+    page.set_viewport_size({"width": 390, "height": 844})
     page.get_by_label("SQL, one SELECT").fill("DROP TABLE a")
     page.get_by_role("button", name="Ask").click()
     expect(page.locator("#refused")).to_contain_text("and this is DROP")
+    said = page.locator("#refused pre")
+    assert said.evaluate("node => node.scrollWidth <= node.clientWidth"), "it is read whole"

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from webfoot.access.keys import new_id
+from webfoot.access.keys import lifetime, new_id
 from webfoot.access.shares import PARAMETER, Share
 from webfoot.access.throttling import read_rate
 from webfoot.errors import Forbidden, InvalidParameters
-from webfoot.quantities import seconds
 from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
@@ -60,6 +59,11 @@ def new_share(udf: Udf, terms: ShareTerms, giver: Asker) -> Share:
     _check_fixed(udf, terms)
     readable = [other for other in MEDIA_TYPES if giver.rights.reads(udf.name, other)]
     for extension in terms.formats:
+        if extension not in MEDIA_TYPES:
+            known = ", ".join(MEDIA_TYPES)
+            raise InvalidParameters(
+                f"formats: there is no format {extension!r}; use some of {known}"
+            )
         if extension not in readable:
             raise Forbidden(
                 f"{udf.name} is not for you as .{extension}; a link may be for"
@@ -69,10 +73,13 @@ def new_share(udf: Udf, terms: ShareTerms, giver: Asker) -> Share:
     for name, text in terms.fixed:
         fixed[name] = (*fixed.get(name, ()), text)
     try:
-        left_s = seconds(terms.expires)
+        left_s = lifetime(terms.expires)
+    except ValueError as error:
+        raise InvalidParameters(f"expires: {error}") from error
+    try:
         rate = str(read_rate(terms.rate)) if terms.rate else ""
     except ValueError as error:
-        raise InvalidParameters(str(error)) from error
+        raise InvalidParameters(f"rate: {error}") from error
     return Share(
         id=new_id(),
         udf=udf.name,
@@ -141,4 +148,6 @@ def _check_fixed(udf: Udf, terms: ShareTerms) -> None:
         ]
         if left:
             told = "; ".join(f"{fault['parameter']}: {fault['message']}" for fault in left)
-            raise InvalidParameters(f"{told}; fix it, or free it", errors=left) from None
+            known = all(fault["parameter"] in udf.parameters for fault in left)
+            cure = "; fix it, or free it" if known else ""
+            raise InvalidParameters(f"{told}{cure}", errors=left) from None

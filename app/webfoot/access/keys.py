@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from webfoot.access.principal import Principal
 from webfoot.access.throttling import Limits
 from webfoot.errors import ServerBusy, Unauthorized
+from webfoot.quantities import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -158,6 +159,19 @@ def rotated(key: Key, grace_s: float) -> tuple[Key, str]:
     after, text = new_key(key)
     until = time.time() + grace_s if grace_s else 0.0
     return replace(after, before=key.hash if grace_s else "", before_until=until), text
+
+
+def lifetime(text: str | float) -> float:
+    """For how many seconds a key or a link is good.
+
+    Raises:
+        ValueError: If it is no duration, or none at all.
+    """
+    if not (left_s := seconds(text)):
+        raise ValueError(
+            f"it would be good for nothing; write how long, such as '30d', got {text!r}"
+        )
+    return left_s
 
 
 def new_id() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import reduce
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # on in the server, and to know all of it.
 RIGHTS = ("sql", "jobs", "share", "metrics", "admin")
 _ALL = ("*",)
+# A Python name, and what `fnmatch` reads in one.
+_PATTERN = re.compile(r"[\w*?\[\]!-]+")
 _ROLE_FIELDS = frozenset({"udfs", "formats", "may", *LIMIT_NAMES})
 
 
@@ -123,6 +126,21 @@ def matches(name: str, patterns: Collection[str]) -> bool:
     return "*" in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def check_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
+    """Patterns of UDFs, each of which some name could be like.
+
+    Raises:
+        ValueError: If one is like none.
+    """
+    for pattern in patterns:
+        if not _PATTERN.fullmatch(pattern):
+            raise ValueError(
+                "a pattern of UDFs is a name such as 'delays', with * and ? for any letters, got"
+                f" {pattern!r}; several are several patterns"
+            )
+    return tuple(patterns)
+
+
 def read_policy(path: Path | None) -> Policy:
     """The policy of a TOML file, over the roles that there always are; see the README.
 
@@ -144,7 +162,9 @@ def read_policy(path: Path | None) -> Policy:
             (pattern, _read_limits(f"udfs.{pattern}", _table(f"udfs.{pattern}", plain)))
             for pattern, plain in _table("udfs", document.get("udfs", {})).items()
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SettingsError(f"WEBFOOT_ROLES: {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise SettingsError(f"WEBFOOT_ROLES: {path}: {error}") from error
     return Policy({**BUILT_IN, **roles}, limits)
 
@@ -156,7 +176,7 @@ def _read_role(where: str, plain: Mapping[str, Any]) -> Role:
         if right not in RIGHTS:
             raise ValueError(f"{where}: may is some of {', '.join(RIGHTS)}, got {right!r}")
     return Role(
-        udfs=_words(where, "udfs", plain.get("udfs", ())),
+        udfs=_patterns(where, _words(where, "udfs", plain.get("udfs", ()))),
         formats=_words(where, "formats", plain.get("formats", _ALL)),
         may=may,
         limits=_limits(where, plain),
@@ -185,6 +205,13 @@ def _words(where: str, name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ValueError(f"{where}: {name} is a list of texts, got {value!r}")
     return tuple(value)
+
+
+def _patterns(where: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return check_patterns(patterns)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _refuse_unknown(plain: Mapping[str, Any], known: Iterable[str], where: str) -> None:

@@ -117,7 +117,10 @@ def read_rate(text: str) -> Rate:
     if match is None:
         raise ValueError(f"a rate is written like '10/s' or '100/m', got {text!r}")
     requests, period = int(match[1]), match[2]
-    within = seconds(f"1{period}" if period in _UNITS else period)
+    try:
+        within = seconds(f"1{period}" if period in _UNITS else period)
+    except ValueError:
+        raise ValueError(f"a rate is written like '10/s' or '5/10m', got {text!r}") from None
     if not requests or not 0 < within < math.inf:
         raise ValueError(f"a rate is 1 or more in a time above 0, got {text!r}")
     return Rate(requests, within)
@@ -233,7 +236,7 @@ class Throttle:
         if wait_s > PATIENCE_S:
             raise TooManyRequests(
                 f"{name}: {rate.requests} requests are answered in {write_seconds(rate.seconds)},"
-                " and have been; try again in a moment",
+                f" and have been; try again in {write_seconds(math.ceil(wait_s))}",
                 retry_after_s=math.ceil(wait_s),
             )
         return wait_s

@@ -14,7 +14,7 @@ from webfoot.access.usage import Usage
 from webfoot.cli.options import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from webfoot.settings import Settings
 
@@ -60,18 +60,24 @@ def last_uses(settings: Settings) -> dict[str, float]:
         usage.close()
 
 
-@contextmanager
-def usage_errors() -> Iterator[None]:
-    """What has no sense in the block is the command's fault."""
-    try:
-        yield
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+def reading(read: Callable[[str], Any]) -> Callable[..., Any]:
+    """What makes of an option's text what `read` does; what that cannot is the option's fault."""
+
+    def callback(_context: click.Context, _option: click.Parameter, text: str | None) -> Any:
+        try:
+            return None if text is None else read(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
 
 
 def no_such(kind: str, id: str) -> click.UsageError:  # noqa: A002  # it is one
     """That there is no key or link of an id."""
-    return click.UsageError(f"there is no {kind} {id!r} that is good; `list` shows them")
+    command = {"key": "keys", "link": "share"}[kind]
+    return click.UsageError(
+        f"there is no {kind} {id!r} that is good; `webfoot {command} list` shows them"
+    )
 
 
 def write_until(instant: float) -> str:

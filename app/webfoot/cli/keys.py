@@ -12,17 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from webfoot.access.key_setting import write_keys
-from webfoot.access.keys import Key, check_tenant, new_id, new_key, rotated
-from webfoot.access.roles import read_policy
-from webfoot.access.throttling import Limits
+from webfoot.access.keys import Key, check_tenant, lifetime, new_id, new_key, rotated
+from webfoot.access.roles import check_patterns, read_policy
+from webfoot.access.throttling import Limits, read_rate
 from webfoot.cli.access import (
     ACCESS,
     AS_JSON,
     key_folder,
     last_uses,
     no_such,
+    reading,
     settings_with_folder,
-    usage_errors,
     write_minute,
     write_state,
     write_until,
@@ -43,13 +43,43 @@ def keys() -> None:
 
 
 @keys.command("create")
-@click.option("--role", "roles", multiple=True, required=True, help="What its bearer is.")
+@click.option(
+    *("--role", "roles"),
+    multiple=True,
+    required=True,
+    help="What its bearer is: admin, analyst, viewer, or one of the file's.",
+)
 @click.option("--name", default="", help="For whom, or for what, it is.")
-@click.option("--udf", "udfs", multiple=True, help="Only for UDFs like this, such as 'sales_*'.")
-@click.option("--format", "formats", multiple=True, type=click.Choice(list(MEDIA_TYPES)))
-@click.option("--tenant", default="", help="Whose data it is for: no other tenant sees results.")
-@click.option("--expires", default="forever", show_default=True, help="After how long.")
-@click.option("--rate", help="How many requests in what time, such as 10/s.")
+@click.option(
+    *("--udf", "udfs"),
+    multiple=True,
+    callback=reading(check_patterns),
+    help="Only for UDFs like this, such as 'sales_*'; may be repeated.",
+)
+@click.option(
+    *("--format", "formats"),
+    multiple=True,
+    type=click.Choice(list(MEDIA_TYPES)),
+    help="Only in this format; may be repeated.",
+)
+@click.option(
+    "--tenant",
+    default="",
+    callback=reading(check_tenant),
+    help="Whose data it is for: no other tenant sees results.",
+)
+@click.option(
+    "--expires",
+    default="forever",
+    show_default=True,
+    callback=reading(lifetime),
+    help="After how long, such as 30d.",
+)
+@click.option(
+    "--rate",
+    callback=reading(read_rate),
+    help="How many requests in what time, such as 10/s.",
+)
 @click.option("--concurrency", type=click.IntRange(1), help="How many requests at once.")
 @click.option("--daily", type=click.IntRange(1), help="How many requests a day.")
 @click.option("--roles", "policy", help="The TOML file of roles.")
@@ -64,8 +94,7 @@ def create_key(access: str | None, store: str | None, policy: str | None, **give
             raise click.BadParameter(
                 f"there is no role {role!r}; known: {', '.join(known)}", param_hint="--role"
             )
-    with usage_errors():
-        key, text = new_key(_read_key(given))
+    key, text = new_key(_read_key(given))
     with key_folder(settings) as folder:
         folder.add_key(key)
     _show_key(key, text, settings.access_folder)
@@ -85,10 +114,13 @@ def list_keys(as_json: bool, **options: Any) -> None:
         told = [_for_scripts(key, last.get(key.principal.id)) for key in found]
         click.echo(json.dumps(told, indent=2))
         return
-    table = Table("Id", "Name", "Roles", "Tenant", "UDFs", "Created", "Last use", "State")
+    heads = ("Id", "Name", "Roles", "Tenant", "UDFs", "Formats", "Limits")
+    table = Table(*heads, "Created", "Last use", "State")
     for key in found:
+        limits = " ".join(f"{name}={limit}" for name, limit in key.limits.plain().items())
         row = (
             *(key.id, key.name, " ".join(key.roles), key.tenant, " ".join(key.udfs)),
+            *(" ".join(key.formats), limits),
             *(write_minute(key.created), write_minute(last.get(key.principal.id))),
             write_state(key.expires, key.revoked),
         )
@@ -110,19 +142,23 @@ def revoke_key(id: str, **options: Any) -> None:  # noqa: A002  # it is one
 
 @keys.command("rotate")
 @click.argument("id")
-@click.option("--grace", default="0", show_default=True, help="How long the old one is good, too.")
+@click.option(
+    "--grace",
+    default="0",
+    show_default=True,
+    callback=reading(seconds),
+    help="How long the old one is good, too.",
+)
 @ACCESS
 @STORE
-def rotate_key(id: str, grace: str, **options: Any) -> None:  # noqa: A002  # likewise
+def rotate_key(id: str, grace: float, **options: Any) -> None:  # noqa: A002  # likewise
     """Give the key ID a new secret, and print the new key."""
     settings = settings_with_folder(**options)
-    with usage_errors():
-        grace_s = seconds(grace)
     with key_folder(settings) as folder:
         key = folder.find(id)
         if key is None or key.revoked is not None:
             raise no_such("key", id)
-        key, text = rotated(key, grace_s)
+        key, text = rotated(key, grace)
         folder.replace_key(key)
     _show_key(key, text, settings.access_folder)
 
@@ -150,12 +186,12 @@ def _read_key(given: Mapping[str, Any]) -> Key:
         hash="",
         roles=tuple(given["roles"]),
         name=given["name"],
-        tenant=check_tenant(given["tenant"]),
+        tenant=given["tenant"],
         udfs=or_all(given["udfs"]),
         formats=or_all(given["formats"]),
-        limits=Limits.from_plain(given),
+        limits=Limits(given["rate"], given["concurrency"], given["daily"]),
         created=now,
-        expires=now + seconds(given["expires"]),
+        expires=now + given["expires"],
     )
 
 

@@ -39,13 +39,7 @@ def pairs_of(parameters: Sequence[str]) -> list[tuple[str, str]]:
     Raises:
         click.UsageError: If one is not `key=value`.
     """
-    pairs = []
-    for text in parameters:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise click.UsageError(f"parameters are written key=value, got {text!r}")
-        pairs.append((key, value))
-    return pairs
+    return [_read_pair(text) for text in parameters]
 
 
 def with_folder(settings: Settings) -> Settings:
@@ -62,12 +56,7 @@ def with_folder(settings: Settings) -> Settings:
     return settings
 
 
-def read_pair(text: str) -> tuple[str, str]:
-    """A parameter and its value, as a command line has them.
-
-    Raises:
-        click.UsageError: If it is no such pair.
-    """
+def _read_pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"parameters are written key=value, got {text!r}")

@@ -77,7 +77,9 @@ class _Wanted:
 @click.argument("sql")
 @FOLDER_OPTION
 @click.option("--url", help="A server whose UDFs to ask, instead of a folder's.")
-@click.option("--token", envvar=TOKEN_VARIABLE, help="A key that this server is shown.")
+@click.option(
+    "--token", envvar=TOKEN_VARIABLE, show_envvar=True, help="A key that this server is shown."
+)
 @click.option("--format", "extension", type=click.Choice(_FORMATS), help="Print as this.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 @click.option("--limit", type=click.IntRange(0), help="At most this many rows.")

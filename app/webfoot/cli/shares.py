@@ -23,14 +23,14 @@ from webfoot.cli.access import (
     key_folder,
     last_uses,
     no_such,
+    reading,
     settings_with_folder,
-    usage_errors,
     write_minute,
     write_state,
     write_until,
 )
 from webfoot.cli.display import print_table
-from webfoot.cli.options import FOLDER_OPTION, STORE, read_pair, settings_of, with_folder
+from webfoot.cli.options import FOLDER_OPTION, STORE, pairs_of, settings_of, with_folder
 from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
@@ -61,9 +61,16 @@ def share() -> None:
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--free", multiple=True, help="A parameter that readers may choose; '*' for all.")
 @click.option("--expires", default=EXPIRES, show_default=True, help="After how long.")
-@click.option("--format", "formats", multiple=True, type=click.Choice(list(MEDIA_TYPES)))
+@click.option(
+    *("--format", "formats"),
+    multiple=True,
+    type=click.Choice(list(MEDIA_TYPES)),
+    help="Only in this format; may be repeated.",
+)
 @click.option("--rate", default="", help="How many requests in what time, such as 10/m.")
-@click.option("--tenant", default="", help="Whose data it is about.")
+@click.option(
+    "--tenant", default="", callback=reading(check_tenant), help="Whose data it is about."
+)
 @click.option("--base-url", help="The server's address as its clients write it.")
 @FOLDER_OPTION
 @ACCESS
@@ -72,8 +79,7 @@ def create_share(name: str, parameters: Sequence[str], tenant: str, **options: A
     """Make a link to the table of the UDF NAME with these parameters, and print it."""
     terms, others = _read_terms(parameters, options)
     settings = with_folder(settings_of(**others))
-    with usage_errors():
-        giver = replace(ANYBODY, principal=Principal("operator", check_tenant(tenant)))
+    giver = replace(ANYBODY, principal=Principal("operator", tenant))
     made = new_share(load_folder(settings).find(name), terms, giver)
     with contextlib.closing(access_of(settings)) as access:
         if not access.guard.asks():
@@ -82,8 +88,16 @@ def create_share(name: str, parameters: Sequence[str], tenant: str, **options: A
                 " (webfoot keys create --role analyst)"
             )
         token = access.give(made)
-    click.echo(link(made, token, settings.base_url or _LOCAL, extensions(made)[0]))
-    click.echo(f"the link {made.id} is good {write_until(made.expires)}", err=True)
+    first, *more = extensions(made)
+    click.echo(link(made, token, settings.base_url or _LOCAL, first))
+    also = f"; as {', '.join(f'.{other}' for other in more)}, too" if more else ""
+    click.echo(f"the link {made.id} is good {write_until(made.expires)}{also}", err=True)
+    if not settings.base_url:
+        click.echo(
+            f"{_LOCAL} is a guess: others need the server's own address, which --base-url or"
+            " WEBFOOT_BASE_URL says",
+            err=True,
+        )
 
 
 @share.command("list")
@@ -103,12 +117,14 @@ def list_shares(as_json: bool, **options: Any) -> None:
         ]
         click.echo(json.dumps(told, indent=2))
         return
-    table = Table("Id", "UDF", "Parameters", "Free", "Tenant", "By", "Created", "Last use", "State")
+    heads = ("Id", "UDF", "Parameters", "Free", "Formats", "Rate", "Tenant", "By")
+    table = Table(*heads, "Created", "Last use", "State")
     for given in found:
         one = given.share
         fixed = " ".join(f"{name}={','.join(texts)}" for name, texts in one.fixed.items())
         row = (
-            *(one.id, one.udf, fixed, " ".join(one.free), one.tenant, one.by),
+            *(one.id, one.udf, fixed, " ".join(one.free), " ".join(one.formats), one.rate),
+            *(one.tenant, one.by),
             *(write_minute(given.created), write_minute(last.get(one.principal.id))),
             write_state(one.expires, given.revoked),
         )
@@ -133,5 +149,5 @@ def _read_terms(
 ) -> tuple[ShareTerms, dict[str, Any]]:
     """What the options of `create` say of the link, and those that are settings."""
     own = ("free", "formats", "expires", "rate")
-    terms = ShareTerms([read_pair(text) for text in parameters], *(options[name] for name in own))
+    terms = ShareTerms(pairs_of(parameters), *(options[name] for name in own))
     return terms, {name: value for name, value in options.items() if name not in own}

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from webfoot.errors import Error, UdfTimeout
+from webfoot.errors import Error, UdfTimeout, Unauthorized
 from webfoot.quantities import shorten
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def error_of(problem: Mapping[str, Any]) -> Error:
     error = Error.from_problem(problem)
     if error.traceback:
         error.add_note(error.traceback)
+    if isinstance(error, Unauthorized):
+        error.add_note('show a key with webfoot.Client(url, token="wf_…")')
     return error
 
 

@@ -57,7 +57,7 @@ class Catalog:
         token: What the server is shown; None for nothing.
 
     Raises:
-        QueryFailed: If there is no catalog.
+        QueryFailed: If there is no catalog, or none for who shows this token.
     """
 
     def __init__(self, base_url: str, token: str | None = None) -> None:
@@ -72,8 +72,9 @@ class Catalog:
         try:
             self._connection.execute(f"ATTACH {sql_text(address)} AS {MACROS_SCHEMA}")
         except duckdb.Error as error:
-            told = _REFUSED.search(str(error))
-            said = told["message"] if told else str(error).splitlines()[0]
+            if (told := _REFUSED.search(str(error))) is not None:
+                raise QueryFailed(f"{address}: {told['message']}") from error
+            said = str(error).splitlines()[0]
             raise QueryFailed(f"there is no catalog at {address} ({said})") from error
         self._execute(
             f"SET http_timeout = {_HTTP_TIMEOUT_S};"
@@ -83,9 +84,12 @@ class Catalog:
     def rows(self, sql: str, limit: int | None = None) -> Rows:
         """The first `limit` rows of a query; without columns if it makes no table.
 
+        Of several statements, the last one's.
+
         Raises:
             QueryFailed: If it fails.
         """
+        sql = self._run_all_but_last(sql)
         selected = select(sql, None if limit is None else limit + 1)
         if not _parses(self._connection, selected):
             self._execute(sql)
@@ -103,11 +107,12 @@ class Catalog:
         return Rows(columns, rows[:limit], limit is None or len(rows) <= limit)
 
     def write(self, sql: str, path: Path, extension: str, limit: int | None = None) -> int:
-        """Write the rows of a query to a file, and count them.
+        """Write the rows of a query to a file, and count them; of several statements, see `rows`.
 
         Raises:
             QueryFailed: If it fails.
         """
+        sql = self._run_all_but_last(sql)
         selected = select(sql, limit)
         if not _parses(self._connection, selected):
             self._execute(sql)
@@ -119,6 +124,16 @@ class Catalog:
     def close(self) -> None:
         """Let go of the catalog."""
         self._connection.close()
+
+    def _run_all_but_last(self, sql: str) -> str:
+        """The last of several statements, when those before it have run."""
+        try:
+            *first, last = self._connection.extract_statements(sql)
+        except (duckdb.ParserException, ValueError):
+            return sql  # It is wrong, or nothing, and running it says so.
+        for statement in first:
+            self._execute(statement.query)
+        return last.query if first else sql
 
     def _execute(self, sql: str, *, wrapped: bool = False) -> duckdb.DuckDBPyConnection:
         try:

@@ -39,6 +39,7 @@ from webfoot.server.scraping import metrics_routes
 from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
 from webfoot.server.system import SystemTables, system_routes
+from webfoot.server.telling import tell_visitor
 from webfoot.server.tracing import tracing_of
 from webfoot.settings import Settings
 
@@ -96,7 +97,7 @@ class Application(FastAPI):
         self.health = Health(parts.engine)
         self.access = access
         self.jobs = jobs
-        self._debug = settings.debug
+        self._settings = settings
         self._address = Address(settings.base_url, settings.trusted_proxies)
         self._bodies = Bodies()
         results = DataEndpoint(parts.engine, parts.store, holding, access.calling, settings)
@@ -165,7 +166,7 @@ class Application(FastAPI):
     async def _show_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, Error)
         exchange_of(request.scope).fail(error)
-        return _respond(request, problem_reply(error, debug=self._debug))
+        return _response(await tell_visitor(error, request.scope, self._settings))
 
     async def _show_full_disk(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
@@ -237,6 +238,10 @@ def _respond(request: Request, reply: Reply) -> Response:
     """The reply; as a page if a browser shows it to somebody."""
     if wants_html(request):
         reply = page_reply(reply, base_url_of(request))
+    return _response(reply)
+
+
+def _response(reply: Reply) -> Response:
     response = Response(reply.body, reply.status)
     for name, value in reply.headers:
         response.headers[name.decode()] = value.decode()

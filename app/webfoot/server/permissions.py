@@ -154,10 +154,9 @@ def check_rights(asker: Asker, wanted: Wanted) -> None:
             f" {PARAMETER} and ask with a key"
         )
     if need in _RIGHTS and not asker.rights.has(_RIGHTS[need]):
-        raise Forbidden(
-            f"this needs the right {_RIGHTS[need]!r}, which"
-            f" {' and '.join(asker.principal.roles) or 'without a role you'} may not have"
-        )
+        roles = asker.principal.roles
+        given = f"the role {' or '.join(roles)} does not give" if roles else "no role gives you"
+        raise Forbidden(f"this needs the right {_RIGHTS[need]!r}, which {given}")
     if need is Need.RESULT:
         check_format(asker, wanted.udf, wanted.extension)
 

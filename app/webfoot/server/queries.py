@@ -144,7 +144,9 @@ def _make(visit: Visit, given: _Given, engine: Engine, settings: Settings) -> Qu
         raise QueryRefused("SQL is not answered here; whoever runs the server may set WEBFOOT_SQL")
     sql, limit = given.sql, given.limit
     if not sql.strip():
-        raise InvalidParameters("sql: is missing; ask like /query.parquet?sql=FROM%20udfs")
+        raise InvalidParameters(
+            f"the SQL is missing; ask like /query.parquet?sql=FROM%20udfs, or POST {_EXAMPLE}"
+        )
     if len(sql) > _MOST_LETTERS:
         raise InvalidParameters(
             f"sql: has {len(sql)} characters, and at most {_MOST_LETTERS} are read; give values as"

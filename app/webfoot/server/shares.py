@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from webfoot.access.opening import Access
     from webfoot.access.shares import Share
 
-_EXAMPLE = '{"udf": "contours", "parameters": {"interval": 25}, "formats": ["csv"]}'
+_EXAMPLE = (
+    '{"udf": "delays", "parameters": {"month": 1}, "free": ["origin"], "formats": ["csv"],'
+    ' "expires": "30d", "rate": "10/m"}'
+)
 _FIELDS: Mapping[str, tuple[type, ...]] = {
     "udf": (str,),
     "parameters": (dict,),

@@ -51,15 +51,8 @@ def tell_reader(error: Error, request: Request, settings: Settings) -> Reply:
         return lazy_reply(request.extension)
     if wants_inline_errors(request):
         return sheet_reply(error, request.base_url, mark=wants_mark(request))
-    told_in_file = (
-        settings.duckdb_errors
-        and request.method == "GET"
-        and request.headers.get("user-agent", "").startswith("duckdb/")
-        and request.extension == "parquet"
-        and "range" not in request.headers
-        and error.status not in _PASSING
-    )
-    if told_in_file:
+    is_read = request.method == "GET" and request.extension == "parquet"
+    if is_read and _is_told_in_file(error, request.headers, settings):
         return duckdb_reply(error, request.base_url)
     problem = problem_reply(error, debug=settings.debug)
     shown = request.extension == "html" and "text/html" in request.headers.get("accept", "")
@@ -68,14 +61,26 @@ def tell_reader(error: Error, request: Request, settings: Settings) -> Reply:
 
 async def tell_visitor(error: Error, scope: Scope, settings: Settings) -> Reply:
     """The error to whoever asks for anything else; see `tell_reader`."""
-    headers = read_headers(scope)
-    if path_of(scope).endswith(".duckdb") and is_duckdb(headers):
+    headers, extension = read_headers(scope), path_of(scope).rpartition(".")[2]
+    if extension in ("duckdb", "parquet") and is_duckdb(headers):
         if scope["method"] == "HEAD":
-            return lazy_reply("duckdb")
-        if settings.duckdb_errors and error.status not in _PASSING:
+            return lazy_reply(extension)
+        if extension == "parquet" and _is_told_in_file(error, headers, settings):
+            return duckdb_reply(error, base_url_of(scope))
+        if extension == "duckdb" and settings.duckdb_errors and error.status not in _PASSING:
             return await asyncio.to_thread(catalog_reply, error, base_url_of(scope))
     problem = problem_reply(error, debug=settings.debug)
     return page_reply(problem, base_url_of(scope)) if wants_page(headers) else problem
+
+
+def _is_told_in_file(error: Error, headers: Mapping[str, str], settings: Settings) -> bool:
+    """Whether who asks for Parquet reads an error only inside of a file."""
+    return (
+        settings.duckdb_errors
+        and headers.get("user-agent", "").startswith("duckdb/")
+        and "range" not in headers
+        and error.status not in _PASSING
+    )
 
 
 def tell_nothing(scope: Scope) -> Reply:
