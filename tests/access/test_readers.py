@@ -121,7 +121,10 @@ def test_at_a_prompt_duckdb_says_why_a_key_is_refused(
     assert con.execute(sql).fetchall()
     revoke(closed.place, "key", id_of(gone))
     time.sleep(1)
-    assert f"the key {id_of(gone)} was revoked" in message(con, sql)
+    revoked = message(con, sql)
+    assert f"the key {id_of(gone)} was revoked; ask for a new one" in revoked
+    # How a key is shown is known to who has shown one.
+    assert "send it as" not in revoked
     show_key(con, closed, "wf_nonsense")
     assert "the key is not known here" in message(con, sql)
     show_key(con, closed, give_key(closed.place, "viewer", formats=("csv",)))
@@ -255,6 +258,18 @@ def test_duckdb_gets_through_a_rate_by_waiting_and_asking_again(
         if 429 in told:
             break
     assert 429 in told
+
+
+def test_at_a_prompt_duckdb_says_why_it_has_to_wait_for_long(
+    closed: Closed, con: duckdb.DuckDBPyConnection
+) -> None:
+    url = f"{closed.url}/udfs/numbers.parquet"
+    # Newer ones wait for ten seconds if they are told to.
+    for rate, said in ("2/h", "2 requests are answered in 1h"), ("2/18s", "HTTP 429"):
+        show_key(con, closed, give_key(closed.place, "viewer", limits=Limits(read_rate(rate))))
+        for n in (21, 22):
+            assert len(con.execute(f"FROM '{url}?n={n}'").fetchall()) == n
+        assert said in message(con, f"FROM '{url}?n=23'")
 
 
 def test_duckdb_gets_through_when_there_is_room_again(

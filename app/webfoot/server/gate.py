@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from webfoot.access.credentials import is_basic, shown_in
+from webfoot.access.credentials import is_basic, read_credential, shown_in
 from webfoot.access.principal import PRINCIPAL
 from webfoot.access.shares import token_in, without_token
 from webfoot.errors import Error, Forbidden, ServerBusy, Unauthorized
@@ -18,7 +18,7 @@ from webfoot.server.address import base_url_of
 from webfoot.server.bounds import refuse_oversized
 from webfoot.server.exchanges import exchange_of
 from webfoot.server.permissions import FOR_RESULTS, Need, check_rights, wanted_by
-from webfoot.server.problems import VARY_BY_ASKER, Reply
+from webfoot.server.problems import VARY_BY_ASKER, Reply, without_prompt
 from webfoot.server.requests import SHARE, read_request
 from webfoot.server.telling import tell_nothing, tell_reader, tell_visitor, without_body
 from webfoot.server.transfer import send_reply
@@ -177,16 +177,19 @@ class Gate:
     async def _refusal(self, error: Error, scope: Scope, wanted: Wanted | None) -> Reply:
         """The error, told as whoever asks will see it."""
         exchange_of(scope).fail(error)
-        self._add_cure(error, scope)
+        by_link = bool(token_in(scope["query_string"]))
+        if isinstance(error, Unauthorized) and not by_link:
+            self._add_cure(error, scope)
         if wanted is not None and wanted.need in FOR_RESULTS:
-            return _for_method(tell_reader(error, read_request(scope), self._settings), scope)
-        return _for_method(await tell_visitor(error, scope, self._settings), scope)
+            reply = tell_reader(error, read_request(scope), self._settings)
+        else:
+            reply = await tell_visitor(error, scope, self._settings)
+        # Whoever has a link has no key that a browser could be told.
+        return _for_method(without_prompt(reply) if by_link else reply, scope)
 
-    def _add_cure(self, error: Error, scope: Scope) -> None:
-        """Say how a key is shown, to who has shown none that is good."""
-        if not isinstance(error, Unauthorized) or not self._access.guard.asks():
-            return
-        if not token_in(scope["query_string"]):
+    def _add_cure(self, error: Unauthorized, scope: Scope) -> None:
+        """Say how a key is shown, to who has shown none."""
+        if self._access.guard.asks() and not read_credential(shown_in(scope)):
             error.detail += (
                 "; send it as `Authorization: Bearer KEY`; in DuckDB: CREATE SECRET webfoot (TYPE"
                 f" http, BEARER_TOKEN 'KEY', SCOPE '{base_url_of(scope)}/'); in a spreadsheet, use"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -154,11 +154,21 @@ def _headers(error: Error, media_type: str, body: bytes) -> Headers:
     if error.run:
         headers.append((b"x-webfoot-run", error.run.encode()))
     if error.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        wait_s = error.retry_after_s if isinstance(error, ServerBusy | TooManyRequests) else 1
-        headers.append((b"retry-after", b"%d" % wait_s))
+        headers.append((b"retry-after", b"%d" % retry_after_of(error)))
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers += [(b"www-authenticate", challenge) for challenge in _CHALLENGES]
     return headers
+
+
+def retry_after_of(error: Error) -> int:
+    """When to try again what fails for now, in seconds."""
+    return error.retry_after_s if isinstance(error, ServerBusy | TooManyRequests) else 1
+
+
+def without_prompt(reply: Reply) -> Reply:
+    """The reply without what makes a browser ask a person for a key."""
+    told = [(name, value) for name, value in reply.headers if value != _CHALLENGES[1]]
+    return replace(reply, headers=told)
 
 
 def _body_headers(media_type: str, body: bytes) -> Headers:

@@ -15,6 +15,7 @@ from webfoot.server.problems import (
     lazy_reply,
     page_reply,
     problem_reply,
+    retry_after_of,
     sheet_reply,
 )
 from webfoot.server.requests import path_of, read_headers, wants_inline_errors, wants_mark
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
     from webfoot.server.requests import Request
     from webfoot.settings import Settings
 
-# DuckDB tries these again by itself, which is what should happen.
+# DuckDB tries these again by itself, which is what should happen; but none waits longer than this.
 _PASSING = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_PATIENCE_S = 10
 # Who attaches a file with DuckDB before 1.4 says only by which library.
 _DUCKDBS = ("duckdb/", "cpp-httplib/")
 
@@ -67,7 +69,7 @@ async def tell_visitor(error: Error, scope: Scope, settings: Settings) -> Reply:
             return lazy_reply(extension)
         if extension == "parquet" and _is_told_in_file(error, headers, settings):
             return duckdb_reply(error, base_url_of(scope))
-        if extension == "duckdb" and settings.duckdb_errors and error.status not in _PASSING:
+        if extension == "duckdb" and settings.duckdb_errors and not _passes(error):
             return await asyncio.to_thread(catalog_reply, error, base_url_of(scope))
     problem = problem_reply(error, debug=settings.debug)
     return page_reply(problem, base_url_of(scope)) if wants_page(headers) else problem
@@ -79,8 +81,12 @@ def _is_told_in_file(error: Error, headers: Mapping[str, str], settings: Setting
         settings.duckdb_errors
         and headers.get("user-agent", "").startswith("duckdb/")
         and "range" not in headers
-        and error.status not in _PASSING
+        and not _passes(error)
     )
+
+
+def _passes(error: Error) -> bool:
+    return error.status in _PASSING and retry_after_of(error) <= _PATIENCE_S
 
 
 def tell_nothing(scope: Scope) -> Reply:
