@@ -324,3 +324,12 @@ def test_an_abandoned_result_does_not_stay_for_ever(
         return executions
 
     assert asyncio.run(ask()) == 2
+
+
+def test_what_nobody_comes_for_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    unclaimed = freshness.Unclaimed()
+    unclaimed.add("old")
+    assert "old" in unclaimed
+    monkeypatch.setattr(freshness, "UNCLAIMED_S", 0.0)
+    unclaimed.add("new")
+    assert list(unclaimed._since) == ["new"]
