@@ -1,4 +1,4 @@
-"""Views and queries: what is asked of an engine beside calls. The runner is a fake."""
+"""Views, queries, and what becomes of who joins a call. The runner is a fake."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.places import IN_A_FOLDER
+from tests.places import IN_A_FOLDER, started
 
 from webfoot.access.principal import ANONYMOUS, EVERYBODY
-from webfoot.errors import InvalidParameters, QueryFailed, ServerBusy
+from webfoot.engine import Answer
+from webfoot.errors import FanoutLimit, InvalidParameters, QueryFailed, ServerBusy
 from webfoot.results import Reach
 from webfoot.views import View
 
@@ -21,6 +22,31 @@ if TYPE_CHECKING:
     from webfoot.results import Draft
     from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
+
+
+def test_who_joins_a_run_that_came_to_its_limit_has_a_run_of_its_own(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = place.runner.run
+
+    async def limited(job: Job, target: Path, log: Path, calls: Calls) -> Draft:
+        draft = await run(job, target, log, calls)
+        if draft.rows == 1:  # As many as the number of the run.
+            raise FanoutLimit("that was one call too many")
+        return draft
+
+    monkeypatch.setattr(place.runner, "run", limited)
+
+    async def ask() -> list[object]:
+        place.runner.go.clear()
+        asking = [asyncio.create_task(place.ask()) for _ in range(2)]
+        await started(place.runner)
+        await asyncio.sleep(0.05)
+        place.runner.go.set()
+        return [type(answer) for answer in await asyncio.gather(*asking, return_exceptions=True)]
+
+    assert set(asyncio.run(ask())) == {FanoutLimit, Answer}
+    assert place.runner.runs == 2
 
 
 def test_views_are_one_run_each_and_are_kept(place: Place) -> None:
