@@ -20,7 +20,7 @@ from webfoot.asking import audience_of, call_of, call_with, fanout_of, read_quer
 from webfoot.engine.circles import Circles
 from webfoot.engine.flights import Answer, Flights
 from webfoot.engine.freshness import Freshness, Unclaimed, Wanted
-from webfoot.engine.many import Many
+from webfoot.engine.many import Many, file_of
 from webfoot.engine.nesting import Answering, calls_of
 from webfoot.engine.plans import Plans
 from webfoot.engine.running import Running
@@ -347,5 +347,4 @@ class Engine:
         result = (await self.result(udf, question, lineage=lineage)).result
         audience, tally = question.audience, lineage.tally
         shown = (await self.view(udf, result, asked.view, audience, tally)).result
-        await self._store.keep(shown)
-        return await self._store.local_path(shown)
+        return await file_of(shown, self._store)

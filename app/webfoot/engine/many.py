@@ -104,8 +104,7 @@ class Many:
                     problem = answer.problem() | {"traceback": answer.traceback}
                     yield Answered(number, problem=problem)
                 else:
-                    await self._store.keep(answer)
-                    yield Answered(number, await self._store.local_path(answer))
+                    yield Answered(number, await file_of(answer, self._store))
 
     async def _counted(
         self, key: str, told: AsyncGenerator[tuple[int, Result | Error]]
@@ -122,8 +121,7 @@ class Many:
     async def _keep(self, kept: list[Result], result: Result) -> Path:
         """The file of a result, noted as in use and in `kept`."""
         kept.append(result)
-        await self._store.keep(result)
-        return await self._store.local_path(result)
+        return await file_of(result, self._store)
 
     async def _ask_all(
         self, udf: Udf, calls: Sequence[Call], lineage: Lineage, rerun: bool
@@ -149,6 +147,12 @@ class Many:
             async for which, answer in completed:
                 for number in places[distinct[which]]:
                     yield number, answer
+
+
+async def file_of(result: Result, store: Store) -> Path:
+    """The file of a result, noted as in use; see `Store.local_path`."""
+    await store.keep(result)
+    return await store.local_path(result)
 
 
 async def as_completed(

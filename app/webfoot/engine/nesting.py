@@ -28,11 +28,11 @@ class Answering:
 
     Args:
         calls: Tells what comes of each of many calls, given as canonical arguments, as it comes.
-        request: Finds the Parquet file that a query string is answered with.
+        file: Finds the Parquet file that a query string is answered with.
     """
 
     calls: Callable[[Udf, Sequence[str], Principal, Lineage], AsyncGenerator[Answered]]
-    request: Callable[[Udf, str, Principal, Lineage], Awaitable[Path]]
+    file: Callable[[Udf, str, Principal, Lineage], Awaitable[Path]]
 
 
 def calls_of(answering: Answering, plan: Plan, run: str) -> RunCalls:
@@ -123,5 +123,5 @@ class QueryCalls(RunCalls):
         for index, query in enumerate(arguments):
             # To whoever asks SQL, it is a call of their own.
             async with below.admit(udf):
-                file = await self._answering.request(found, query, asker, below)
+                file = await self._answering.file(found, query, asker, below)
             yield Answered(index, file)
