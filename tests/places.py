@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from webfoot import registry, sources
 from webfoot.access.principal import ANONYMOUS
 from webfoot.engine import Engine
@@ -18,7 +20,7 @@ from webfoot.settings import Settings
 from webfoot.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from webfoot.definition import Udf
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from webfoot.runners import Calls
     from webfoot.runners.jobs import Job
 
+# For tests that look behind the store, where it may be of each kind.
+IN_A_FOLDER = pytest.mark.parametrize("open_store", ["folder"], indirect=True)
 UDFS = """
     @udf(cache="1h")
     def hourly(n: int = 1) -> list[dict[str, int]]:
@@ -91,6 +95,11 @@ class FakeRunner:
     async def close(self) -> None: ...
 
 
+async def started(runner: FakeRunner, count: int = 1) -> None:
+    while runner.runs < count:  # noqa: ASYNC110  # the runner has no event for it
+        await asyncio.sleep(0.001)
+
+
 @dataclass
 class Place:
     """An engine and what it is made of."""
@@ -98,6 +107,18 @@ class Place:
     engine: Engine
     runner: FakeRunner
     store: Any
+    settings: Settings
+
+    @property
+    def flights(self) -> Mapping[str, Any]:
+        """The runs that are waited for, by what tells them apart."""
+        return self.engine._flights._flights
+
+    def run_with(self, runner: FakeRunner) -> None:
+        """Have what is asked from now on run there."""
+        loaded, runs = self.engine.registry, self.engine.runs
+        self.engine = Engine(loaded, self.store, runner, runs, self.settings)
+        self.runner = runner
 
     def udf(self, name: str) -> Udf:
         return self.engine.registry.find(name)
@@ -136,6 +157,6 @@ def places_in(
         runner = FakeRunner()
         loaded = registry.load(sources.read(folder))
         runs = Runs(parent / "store/runs")
-        return Place(Engine(loaded, store, runner, runs, settings), runner, store)
+        return Place(Engine(loaded, store, runner, runs, settings), runner, store, settings)
 
     return make

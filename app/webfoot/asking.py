@@ -1,20 +1,22 @@
-"""What a query string asks of a UDF: one call or many, and what part of the answer, how written."""
+"""What is asked of a UDF: one call or many, for whom, and what part of the answer, how written."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from webfoot.errors import InvalidParameters
+from webfoot.errors import Error, InvalidParameters
 from webfoot.fanout import Inputs, make_fanout
+from webfoot.results import Call
 from webfoot.views import read_view, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from webfoot.access.principal import Principal
     from webfoot.definition import Udf
@@ -99,6 +101,39 @@ def take_options(own: Pairs) -> tuple[dict[str, str], Pairs]:
                 raise refuse(name, f"must be {ALLOW}", text)
             options[name] = text
     return options, [pair for pair in own if pair[0] not in FANOUT_OPTIONS]
+
+
+@contextlib.contextmanager
+def about(udf: Udf) -> Iterator[None]:
+    """Have errors say that they are about `udf`."""
+    try:
+        yield
+    except Error as error:
+        error.udf = udf.name
+        raise
+
+
+def audience_of(udf: Udf, asker: Principal) -> Principal:
+    """For whom the results of a call are that `asker` makes."""
+    return asker if udf.parameters.personal else asker.among_all()
+
+
+def call_of(udf: Udf, pairs: Iterable[tuple[str, str]], asker: Principal) -> Call:
+    """The call that `asker` makes with the pairs of a query string.
+
+    Raises:
+        InvalidParameters: If it makes none.
+    """
+    with about(udf):
+        arguments = udf.parameters.from_text(pairs)
+    return Call(udf.name, udf.version, arguments, audience_of(udf, asker))
+
+
+def call_with(udf: Udf, values: Mapping[str, Any], asker: Principal) -> Call:
+    """The call that parameters make which are given as values; see `call_of`."""
+    with about(udf):
+        arguments = udf.parameters.from_values(values)
+    return Call(udf.name, udf.version, arguments, audience_of(udf, asker))
 
 
 def fanout_of(udf: Udf, asked: QueryString, audience: Principal, most: int) -> Fanout:

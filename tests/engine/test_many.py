@@ -1,4 +1,4 @@
-"""Many calls at once are bounded, given as they complete, and never wait for themselves."""
+"""Many calls at once are bounded, and given as they complete."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from webfoot.errors import FanoutLimit
-from webfoot.fanout import Circles, as_completed
+from webfoot.engine.many import as_completed
 
 
 def test_items_come_in_the_order_in_which_they_complete() -> None:
@@ -76,28 +75,3 @@ def test_no_items_are_no_items() -> None:
         return [item async for item in as_completed(lambda _: asyncio.sleep(0), 0, 5)]
 
     assert asyncio.run(collect()) == []
-
-
-def test_a_call_that_waits_for_itself_through_others_is_refused() -> None:
-    circles = Circles()
-    with circles.waiting("a", "b", "b"), circles.waiting("b", "c", "c"):
-        refused = pytest.raises(FanoutLimit, match="'a' is called in a circle")
-        with refused, circles.waiting("c", "a", "a"):
-            pass
-        with circles.waiting("c", "d", "d"), circles.waiting("a", "c", "c"):
-            pass
-
-
-def test_a_call_may_wait_for_what_no_longer_waits_for_it() -> None:
-    circles = Circles()
-    with circles.waiting("a", "b", "b"):
-        pass
-    with circles.waiting("b", "a", "a"):
-        pass
-
-
-def test_a_request_waits_for_anything() -> None:
-    circles = Circles()
-    one, other = circles.waiting(None, "a", "a"), circles.waiting("a", "b", "b")
-    with one, other, circles.waiting(None, "b", "b"):
-        pass

@@ -1,4 +1,4 @@
-"""A run that is to be made, and the calls that it makes: each a place further down its lineage."""
+"""The calls that runs make: each a place further down its run's lineage."""
 
 from __future__ import annotations
 
@@ -6,77 +6,53 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from webfoot.asking import audience_of
 from webfoot.errors import RunError, UdfNotFound
 from webfoot.runners import Answered, Descent
-from webfoot.runners.jobs import QueryJob, StitchJob, UdfJob
+from webfoot.runners.jobs import QueryJob, UdfJob
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from webfoot.access.principal import Principal
     from webfoot.definition import Udf
-    from webfoot.engine import Engine
+    from webfoot.engine.plans import Plan
     from webfoot.lineage import Lineage
     from webfoot.results import Query
-    from webfoot.runners.jobs import Job
-    from webfoot.runs import Kind
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A run that is to be made.
+class Answering:
+    """What answers the calls of runs.
 
     Args:
-        job: What runs.
-        name: The UDF, whose run it is called; empty for SQL.
-        key: Under what its result is kept.
-        lifetime_s: How long that is fresh, in seconds.
-        lineage: What has led to it.
-        audience: For whom its result is.
-        arguments: What its record says that it was given.
+        calls: Tells what comes of each of many calls, given as canonical arguments, as it comes.
+        file: Finds the Parquet file that a query string is answered with.
     """
 
-    job: Job
-    name: str
-    key: str
-    lifetime_s: float
-    lineage: Lineage
-    audience: Principal
-    arguments: str
-
-    @property
-    def kind(self) -> Kind:
-        """What kind of run it is."""
-        if isinstance(self.job, UdfJob):
-            return "call"
-        if isinstance(self.job, QueryJob):
-            return "query"
-        return "fan-out" if isinstance(self.job, StitchJob) else "view"
+    calls: Callable[[Udf, Sequence[str], Principal, Lineage], AsyncGenerator[Answered]]
+    file: Callable[[Udf, str, Principal, Lineage], Awaitable[Path]]
 
 
-def audience_of(udf: Udf, asker: Principal) -> Principal:
-    """For whom the results of a call are that `asker` makes."""
-    return asker if udf.parameters.personal else asker.among_all()
-
-
-def calls_of(engine: Engine, plan: Plan, run: str) -> RunCalls:
+def calls_of(answering: Answering, plan: Plan, run: str) -> RunCalls:
     """What makes the calls of a run; see `RunCalls`."""
     if isinstance(plan.job, QueryJob):
-        return QueryCalls(engine, plan, run, plan.job.query)
-    return RunCalls(engine, plan, run)
+        return QueryCalls(answering, plan, run, plan.job.query)
+    return RunCalls(answering, plan, run)
 
 
 class RunCalls:
     """Makes the calls of one run; see `webfoot.runners.Calls`.
 
     Args:
-        engine: Answers them.
+        answering: Answers them.
         plan: The run.
         run: Its id.
     """
 
-    def __init__(self, engine: Engine, plan: Plan, run: str) -> None:
-        self._engine = engine
+    def __init__(self, answering: Answering, plan: Plan, run: str) -> None:
+        self._answering = answering
         self._plan = plan
         self._run = run
 
@@ -100,7 +76,7 @@ class RunCalls:
         self._plan.lineage.tally.add_all(cost)
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
-        """Ask the engine."""
+        """Have them answered."""
         below = self._below()
         found = below.registry.find(udf)
         job, name = self._plan.job, self._plan.name
@@ -111,7 +87,7 @@ class RunCalls:
                 f" for others, too; give {name} a parameter who: webfoot.Principal"
             )
         audience = audience_of(found, self._plan.audience)
-        told = self._engine.answers_below(found, arguments, audience, below)
+        told = self._answering.calls(found, arguments, audience, below)
         async with aclosing(told) as answers:
             async for answered in answers:
                 yield answered
@@ -124,18 +100,18 @@ class QueryCalls(RunCalls):
     """Makes the calls of one run of SQL: of UDFs in its reach, with query strings.
 
     Args:
-        engine: Answers them.
+        answering: Answers them.
         plan: The run.
         run: Its id.
         query: The query.
     """
 
-    def __init__(self, engine: Engine, plan: Plan, run: str, query: Query) -> None:
-        super().__init__(engine, plan, run)
+    def __init__(self, answering: Answering, plan: Plan, run: str, query: Query) -> None:
+        super().__init__(answering, plan, run)
         self._query = query
 
     async def answers(self, udf: str, arguments: Sequence[str]) -> AsyncGenerator[Answered]:
-        """Ask the engine."""
+        """Have them answered."""
         below = self._below()
         # The run refuses them by itself; but what it says is not believed.
         if not self._query.reach.has_udf(udf):
@@ -147,5 +123,5 @@ class QueryCalls(RunCalls):
         for index, query in enumerate(arguments):
             # To whoever asks SQL, it is a call of their own.
             async with below.admit(udf):
-                file = await self._engine.file_below(found, query, asker, below)
+                file = await self._answering.file(found, query, asker, below)
             yield Answered(index, file)

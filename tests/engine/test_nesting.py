@@ -50,11 +50,13 @@ class Asking(FakeRunner):
 def ask(place: Place) -> Ask:
     """Runs SQL that calls a UDF with query strings, and gives what came of them."""
 
+    runner = Asking()
+    place.run_with(runner)
+
     def run(
         udf: str, *queries: str, reach: Reach | None = None, asker: Principal = ANONYMOUS
     ) -> Asking:
-        runner = Asking(asked=(udf, list(queries)))
-        place.engine._runner = runner
+        runner.asked, runner.files, runner.jobs = (udf, list(queries)), [], []
         query = place.engine.query("SELECT 1", "[]", None, reach or Reach(), asker)
         asyncio.run(place.engine.answer(query))
         return runner
@@ -97,7 +99,7 @@ def tell_who_asks(place: Place, name: str) -> None:
 
 
 def test_what_is_shared_calls_nothing_that_is_told_who_asks(place: Place) -> None:
-    place.engine._runner = Asking()
+    place.run_with(Asking())
     query = place.engine.query("SELECT 1", "[]", None, Reach(), ANONYMOUS)
     tell_who_asks(place, "hourly")
     with pytest.raises(RunError, match="hourly is told who asks"):

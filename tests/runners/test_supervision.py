@@ -1,0 +1,151 @@
+"""Limits of real runs that mean harm; what they take, print and end with."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+import pytest
+from tests.harm import LIMIT
+
+from webfoot.errors import MemoryExceeded, UdfCrashed, UdfTimeout
+from webfoot.runs import LOG_BYTES
+
+if TYPE_CHECKING:
+    from tests.harm import Place
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "loop",
+        "regex",
+        *(
+            pytest.param(name, marks=slow)
+            for name in ("big_power", "ignore_signals", "stop_itself")
+        ),
+    ],
+)
+def test_a_time_limit_is_hard(place: Place, name: str) -> None:
+    error = place.fails(name, timeout_s=0.5)
+    assert isinstance(error, UdfTimeout)
+    assert error.timeout_s == 0.5
+    assert "0.5s" in error.detail
+
+
+@pytest.mark.parametrize(
+    "name", ["eat_at_once", *(pytest.param(name, marks=slow) for name in ("eat", "eat_in_child"))]
+)
+def test_too_much_memory_fails_and_names_the_limit(place: Place, name: str) -> None:
+    error = place.fails(name)
+    assert isinstance(error, MemoryExceeded)
+    assert error.limit_bytes == LIMIT
+    assert "300 MB" in error.detail
+
+
+def test_more_memory_than_there_is_fails_and_names_the_limit(place: Place) -> None:
+    error = place.fails("ask_too_much")
+    assert isinstance(error, MemoryExceeded)
+    assert "300 MB" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("os_exit", "exit code 3"),
+        ("segfault", "SIGSEGV"),
+        pytest.param("abort", "SIGABRT", marks=slow),
+        pytest.param("recurse_in_c", "SIGSEGV", marks=slow),
+        ("fork_and_exit", "exit code 4"),
+        ("close_descriptors", "lost its connection"),
+    ],
+)
+def test_a_crash_says_how_the_process_ended(place: Place, name: str, reason: str) -> None:
+    if name == "recurse_in_c" and sys.version_info >= (3, 12):
+        pytest.skip("Python 3.12 guards its C stack")
+    error = place.fails(name)
+    assert isinstance(error, UdfCrashed)
+    assert reason in error.detail
+
+
+# What a run takes.
+
+
+def test_a_large_run_does_not_count_for_the_next_in_its_process(place: Place) -> None:
+    async def runs() -> list[tuple[int, int]]:
+        found = []
+        for name in ("hold", "pid", "hold", "pid"):
+            draft, target, _ = await place.run(place.job(name))
+            assert draft.usage.memory_bytes is not None
+            pid = pq.read_table(target)[0][0].as_py()
+            found.append((pid, draft.usage.memory_bytes))
+        return found
+
+    found = place.loop.run(runs())
+    large, small = found[0::2], found[1::2]
+    assert {pid for pid, _ in large} & {pid for pid, _ in small}, "no two ran in one process"
+    assert min(used for _, used in large) > max(used for _, used in small) + 100_000_000
+
+
+def test_a_runs_time_and_processor_time_are_its_own(place: Place) -> None:
+    draft, _, _ = place.loop.run(place.run(place.job("neighbour")))
+    assert 0.4 <= draft.usage.seconds < 20
+    assert draft.usage.cpu_s is not None
+    assert draft.usage.cpu_s < draft.usage.seconds
+
+
+def test_the_memory_of_a_runs_children_is_its_own(place: Place) -> None:
+    draft, _, _ = place.loop.run(place.run(place.job("hold_in_child")))
+    assert draft.usage.memory_bytes is not None
+    assert draft.usage.memory_bytes > 200_000_000
+
+
+@pytest.mark.parametrize("name", ["raise_silent", "loop", "os_exit", "eat_at_once"])
+def test_a_run_that_fails_tells_what_it_took(place: Place, name: str) -> None:
+    usage = place.fails(name, timeout_s=1.0).usage
+    assert usage is not None
+    assert usage.seconds > (1.0 if name == "loop" else 0.0)
+    # One that is killed measures nothing itself.
+    assert (usage.cpu_s is None) == (name != "raise_silent")
+    if name == "eat_at_once":
+        assert usage.memory_bytes is not None
+        assert usage.memory_bytes > LIMIT
+
+
+def test_a_spoilt_conversation_is_a_crash(place: Place) -> None:
+    assert isinstance(place.fails("spoil_conversation"), UdfCrashed)
+
+
+# What a run prints.
+
+
+def test_what_descriptors_are_told_is_in_the_log_only(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, _, log = place.succeeds("write_to_descriptors")
+    assert log.read_text() == "to one\nto two\nfrom a child\n"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_printing_much_fills_one_short_log(place: Place) -> None:
+    _, _, log = place.succeeds("print_much")
+    assert log.stat().st_size <= 2 * LOG_BYTES
+
+
+def test_printing_for_ever_fills_one_short_log(place: Place) -> None:
+    assert isinstance(place.fails("print_for_ever", timeout_s=1.0), UdfTimeout)
+    sizes = []
+    for log in place.root.glob("*.log"):
+        with contextlib.suppress(FileNotFoundError):  # An earlier run's, which goes.
+            sizes.append(log.stat().st_size)
+    assert max(sizes) <= 2 * LOG_BYTES
+
+
+def test_a_silent_run_has_no_log(place: Place) -> None:
+    _, _, log = place.loop.run(place.run(place.job("pid")))
+    assert not log.exists()
