@@ -70,10 +70,14 @@ def test_a_line_of_json_tells_its_request() -> None:
 
 @pytest.mark.parametrize("kind", ["json", "emf"])
 def test_every_line_of_a_server_is_json(tmp_path: Path, kind: str) -> None:
-    with serve(write_udfs(tmp_path, fails=FAILS), "--log", kind) as server:
+    folder = write_udfs(tmp_path, fails=FAILS, broken="import nothing_of_this_name\n")
+    with serve(folder, "--log", kind) as server:
         httpx.get(f"{server.url}/udfs/fails.csv", headers={"x-request-id": "mine"})
-    # Before that, the command says where it serves.
-    lines = [json.loads(line) for line in server.printed().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in server.printed().splitlines()]
+    serves, is_open, _, broken = (line["message"] for line in lines[:4])
+    assert server.url.replace("127.0.0.1", "localhost") in serves
+    assert is_open.startswith("It is open")
+    assert "nothing_of_this_name" in broken
     mine = [line for line in lines if line.get("request_id") == "mine"]
     [logged] = [line for line in mine if line.get("logger") == "webfoot.server.data"]
     [told] = [line for line in mine if line is not logged]

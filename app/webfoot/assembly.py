@@ -141,8 +141,13 @@ def _load(code: Code, settings: Settings, before: Code | None = None) -> Registr
         return registry.load(probed)
 
 
-def _tell(loaded: Registry) -> None:
-    """Tell whoever has just saved a file what came of it."""
+def log_problems(loaded: Registry) -> None:
+    """Say in the log which files are not served, and why."""
     for problem in loaded.problems:
         _log.error("%s: %s\n%s", problem.file, problem.message, problem.traceback)
+
+
+def _tell(loaded: Registry) -> None:
+    """Tell whoever has just saved a file what came of it."""
+    log_problems(loaded)
     _log.info("saved and live: %s", ", ".join(loaded) or "no UDF")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import ipaddress
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,13 @@ from webfoot.cli.options import FOLDER, RUNNER, STORE, settings_of, with_folder
 
 if TYPE_CHECKING:
     from webfoot.access.opening import Access
+    from webfoot.registry import Registry
     from webfoot.settings import Settings
 
 # A UDF that runs goes on this long after Ctrl-C: its reader may yet get the answer.
 _STOPPING_S = 3
 _OBJECTS_A_COLLECTION = 20_000
+_log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -56,6 +59,7 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
     """Serve the UDFs of FOLDER (default: udfs) by URL."""
     import uvicorn  # noqa: PLC0415  # 70 ms that the other commands do not need
 
+    from webfoot.assembly import log_problems  # noqa: PLC0415  # likewise
     from webfoot.cli.connections import BoundedProtocol  # noqa: PLC0415  # likewise
     from webfoot.cli.draining import DrainingServer  # noqa: PLC0415  # likewise
     from webfoot.server import create_app  # noqa: PLC0415  # likewise: FastAPI
@@ -69,18 +73,10 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         app = create_app(settings, access)
         registry = app.engine.registry
         address = _address(host, listening.getsockname()[1])
-        click.echo(
-            f"Webfoot serves {count(len(registry), 'UDF')} of {settings.folder}/ on {address}"
-        )
-        click.echo(
-            "It asks everybody for a key (webfoot keys list)."
-            if access.guard.asks()
-            else "It is open: who reaches it may call everything, until you make a key"
-            " (webfoot keys create)."
-        )
-        show_problems(registry)
-        for udf in list(registry.values())[:1]:
-            click.echo(f"Try in DuckDB: FROM '{address}/udfs/{udf.name}.parquet';")
+        said = _greeting(address, access, registry, settings)
+        if settings.log == "text":
+            click.echo("\n".join(said))
+            show_problems(registry)
         config = uvicorn.Config(
             app,
             log_config=_log_config(settings.log),
@@ -95,6 +91,11 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
             log_level="info" if access_log else "warning",
             timeout_graceful_shutdown=_STOPPING_S,
         )
+        # That has also set how the log is written.
+        if settings.log != "text":
+            for line in said:
+                _log.info(line)
+            log_problems(registry)
         # What start-up has made stays: to look at it after every few hundred objects that requests
         # make took an eighth of the server's time in a large fan-out.
         gc.collect()
@@ -105,6 +106,19 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
             finish_s = settings.hold + _STOPPING_S
             server = DrainingServer(config, app.health.drain, settings.drain, finish_s)
             server.run(sockets=[listening])
+
+
+def _greeting(address: str, access: Access, registry: Registry, settings: Settings) -> list[str]:
+    """What is said when a server starts: what it serves, and to whom."""
+    asks = access.guard.asks()
+    return [
+        f"Webfoot serves {count(len(registry), 'UDF')} of {settings.folder}/ on {address}",
+        "It asks everybody for a key (webfoot keys list)."
+        if asks
+        else "It is open: who reaches it may call everything, until you make a key"
+        " (webfoot keys create).",
+        *(f"Try in DuckDB: FROM '{address}/udfs/{name}.parquet';" for name in list(registry)[:1]),
+    ]
 
 
 def _refuse_open(listening: socket.socket, access: Access, settings: Settings) -> None:
