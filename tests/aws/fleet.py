@@ -32,7 +32,7 @@ class Fleet:
         # The one that was used last is used first, as Lambda does.
         self._idle: queue.LifoQueue[Environment] = queue.LifoQueue()
         self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.throttled = 0
         self.forbidden = False
         # What the Invoke API was given, in order; and what came of events nobody waits for.
