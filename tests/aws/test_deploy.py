@@ -227,7 +227,15 @@ def start_environment(folder: Path, udfs: Path, binaries: Path) -> dict[str, str
 
 def check_server(folder: Path, environment: dict[str, str]) -> None:
     output = folder / "server.txt"
-    command = [str(ROOT / "deploy" / "start"), "--host", "127.0.0.1", "--port", "0"]
+    command = [
+        str(ROOT / "deploy" / "start"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--drain",
+        "0s",
+    ]
     with (
         output.open("wb") as file,
         subprocess.Popen(command, cwd=folder, env=environment, stdout=file, stderr=file) as process,
