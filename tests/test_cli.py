@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from tests.server_process import COUNT, serve, write_udfs
+from tests.server_process import COUNT, INLINE, serve, write_udfs
 
 from webfoot.cli import commands
 
@@ -408,7 +408,7 @@ def test_query_runs_a_call_once_and_takes_lists(parent: Path, here: CommandLine)
 
 
 def test_query_asks_a_server_that_runs(parent: Path, home: Path, here: CommandLine) -> None:
-    with serve(parent / "udfs", store=parent / "store") as server:
+    with serve(parent / "udfs", *INLINE, store=parent / "store") as server:
         done = here(home, "query", "SELECT count(*) AS n FROM squares()", "--url", server.url)
         assert "│      3 │" in output_of(done)
         failed = here(home, "query", "FROM fails('the moon')", "--url", f"{server.url}/")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from tests.access.granting import bearer
-from tests.server_process import serve, write_udfs
+from tests.server_process import INLINE, serve, write_udfs
 
 from webfoot.access.keys import KEY
 
@@ -32,9 +32,6 @@ def delays(month: int, origin: str = "JFK"):
 def sales():
     return [{"n": 1}]
 """
-
-# Who may ask does not depend on where UDFs run; a worker takes a second to start.
-INLINE = ("--runner", "inline")
 
 
 class Commands:
