@@ -204,7 +204,7 @@ UDFS = """
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = write_udfs(tmp_path_factory.mktemp("calling"), _count=COUNT, calling=UDFS)
-    with serve(folder, "--depth", "6") as running:
+    with serve(folder, "--depth", "5") as running:
         yield running
 
 
@@ -212,7 +212,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with one worker."""
     folder = write_udfs(tmp_path_factory.mktemp("lone"), _count=COUNT, calling=UDFS)
-    with serve(folder, "--workers", "1", "--depth", "6") as running:
+    with serve(folder, "--workers", "1", "--depth", "5") as running:
         yield running
 
 
@@ -220,7 +220,7 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def inline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that runs UDFs on threads of its own."""
     folder = write_udfs(tmp_path_factory.mktemp("inline"), _count=COUNT, calling=UDFS)
-    with serve(folder, "--runner", "inline", "--workers", "1", "--depth", "6") as running:
+    with serve(folder, "--runner", "inline", "--workers", "1", "--depth", "5") as running:
         yield running
 
 
@@ -320,7 +320,7 @@ def test_a_wrong_call_is_the_calling_udfs_fault(any_server: Server, name: str, s
 def test_a_recursion_without_end_is_ended(any_server: Server) -> None:
     (problem,) = get(any_server, "endless.json", status=500)
     assert problem["code"] == "fanout-limit"
-    assert "endless: UDFs call UDFs more than 6 deep" in str(problem["detail"])
+    assert "endless: UDFs call UDFs more than 5 deep" in str(problem["detail"])
 
 
 def test_a_call_that_waits_for_itself_is_refused(any_server: Server) -> None:
