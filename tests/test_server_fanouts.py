@@ -64,7 +64,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def post(server: Server, name: str, inputs: object, query: str = "", **headers: str) -> Any:
-    return httpx.post(f"{server.url}/udfs/{name}/map{query}", json=inputs, headers=headers)
+    url = f"{server.url}/udfs/{name}/map{query}"
+    return httpx.post(url, json=inputs, headers=headers, timeout=60)
 
 
 def table(answer: httpx.Response) -> pa.Table:
