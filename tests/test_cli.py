@@ -411,8 +411,8 @@ def test_query_asks_a_server_that_runs(parent: Path, home: Path, here: CommandLi
     with serve(parent / "udfs", *INLINE, store=parent / "store") as server:
         done = here(home, "query", "SELECT count(*) AS n FROM squares()", "--url", server.url)
         assert "│      3 │" in output_of(done)
-        failed = here(home, "query", "FROM fails('the moon')", "--url", f"{server.url}/")
-        assert refusal_of(failed, code=1).strip() == "fails: ValueError: the moon"
+        failed = here(home, "query", "FROM fails('the stars')", "--url", f"{server.url}/")
+        assert refusal_of(failed, code=1).strip() == "fails: ValueError: the stars"
 
 
 def test_query_reads_standard_input(parent: Path, here: CommandLine) -> None:
