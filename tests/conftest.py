@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+from tests.command_line import CommandLine
 from tests.places import places_in
 
 from webfoot.store.local import LocalStore
@@ -34,6 +35,12 @@ def write_files() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> CommandLine:
+    """Runs commands in this process."""
+    return CommandLine(monkeypatch, capfdbinary)
 
 
 @pytest.fixture

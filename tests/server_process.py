@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Starting and stopping take a second or two; only a hang takes as long as this.
 _PATIENCE_S = 40.0
+# For what does not depend on where UDFs run: workers take two seconds of a processor to start.
+INLINE = ("--runner", "inline")
 _ADDRESS = re.compile(r" on http://localhost:(\d+)")
 _ACCESS = re.compile(r'"(\w+) (\S+) HTTP/1\.1" (\d+)')
 

@@ -1,4 +1,4 @@
-"""The command line, as a process: what it prints, writes and exits with."""
+"""The command line: what it prints, writes and exits with; and what its process does."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from tests.server_process import COUNT, serve, write_udfs
+from tests.server_process import COUNT, INLINE, serve, write_udfs
 
-from webfoot.cli import commands, main
+from webfoot.cli import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.command_line import CommandLine
 
     Refused = Callable[..., str]
 
@@ -77,12 +79,12 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def webfoot(at: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run it in a folder, with a store there."""
+def webfoot(at: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it as a process in a folder, with a store there."""
     return subprocess.run(
         [*WEBFOOT, *arguments],
         cwd=at,
-        env={**os.environ, "WEBFOOT_STORE": str(at / "store"), **environment},
+        env={**os.environ, "WEBFOOT_STORE": str(at / "store")},
         capture_output=True,
         text=True,
         timeout=50,
@@ -91,21 +93,15 @@ def webfoot(at: Path, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Refused:
-    """What a command says that is at fault itself: in this process, which is ten times faster."""
+def refused(here: CommandLine) -> Refused:
+    """What a command says that is at fault itself."""
 
     def run(at: Path, *arguments: str) -> str:
-        monkeypatch.chdir(at)
-        monkeypatch.setattr(sys, "argv", ["webfoot", *arguments])
-        monkeypatch.setenv("WEBFOOT_STORE", str(at / "store"))
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capfd.readouterr()
-        assert ended.value.code == 2
-        assert shown.out == ""
-        assert "Traceback" not in shown.err
-        return shown.err
+        done = here(at, *arguments)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        return done.stderr
 
     return run
 
@@ -145,27 +141,26 @@ def test_run_in_a_pipe_cuts_nothing(parent: Path) -> None:
     assert "…" not in shown
 
 
-def test_run_shows_the_first_rows_and_how_to_see_more(parent: Path) -> None:
-    done = webfoot(parent, "run", "squares", "rows=100")
+def test_run_shows_the_first_rows_and_how_to_see_more(parent: Path, here: CommandLine) -> None:
+    done = here(parent, "run", "squares", "rows=100")
     assert "1521" in output_of(done)
     assert "1600" not in done.stdout
     assert "40 rows shown" in done.stderr
-    more = webfoot(parent, "run", "squares", "rows=100", "_offset=98", "_columns=square")
+    more = here(parent, "run", "squares", "rows=100", "_offset=98", "_columns=square")
     assert "9604" in output_of(more)
     assert "number" not in more.stdout
 
 
 @pytest.mark.parametrize("extension", ["csv", "json", "ndjson", "parquet", "arrow", "html"])
-def test_formats_are_printed_or_written_alike(parent: Path, tmp_path: Path, extension: str) -> None:
+def test_formats_are_printed_or_written_alike(
+    parent: Path, tmp_path: Path, extension: str, here: CommandLine
+) -> None:
     file = tmp_path / f"out.{extension}"
-    written = webfoot(parent, "run", "squares", "--output", str(file))
+    written = here(parent, "run", "squares", "--output", str(file))
     assert output_of(written) == ""
     assert str(file) in written.stderr
-    printed = subprocess.check_output(
-        [*WEBFOOT, "run", "squares", "--format", extension, "--store", str(parent / "store")],
-        cwd=parent,
-        stderr=subprocess.DEVNULL,
-    )
+    again = here(parent, "run", "squares", "--format", extension)
+    printed = again.stdout.encode(errors="surrogateescape")
     assert printed == file.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
     if extension == "parquet":
@@ -179,15 +174,15 @@ def test_formats_are_printed_or_written_alike(parent: Path, tmp_path: Path, exte
         assert duckdb.sql(f"SELECT sum(square) FROM read_{reader}('{file}')").fetchall() == [(5,)]
 
 
-def test_format_wins_over_the_ending(parent: Path, tmp_path: Path) -> None:
+def test_format_wins_over_the_ending(parent: Path, tmp_path: Path, here: CommandLine) -> None:
     file = tmp_path / "out.txt"
-    output_of(webfoot(parent, "run", "squares", "--format", "csv", "--output", str(file)))
+    output_of(here(parent, "run", "squares", "--format", "csv", "--output", str(file)))
     assert file.read_text().startswith("number,square")
 
 
-def test_rerun_runs_again(parent: Path) -> None:
+def test_rerun_runs_again(parent: Path, here: CommandLine) -> None:
     for options in ((), (), ("--rerun",)):
-        output_of(webfoot(parent, "run", "squares", "rows=7", *options))
+        output_of(here(parent, "run", "squares", "rows=7", *options))
     assert (parent / "counts.txt").read_text().splitlines().count("squares 7") == 2
 
 
@@ -235,8 +230,8 @@ def test_inline_runs_in_the_terminal_itself(parent: Path) -> None:
     assert "printed before it failed" in done.stdout
 
 
-def test_data_cannot_steer_the_terminal(parent: Path) -> None:
-    shown = output_of(webfoot(parent, "run", "squares", "rows=1", "name=\x1b[31mred\x07"))
+def test_data_cannot_steer_the_terminal(parent: Path, here: CommandLine) -> None:
+    shown = output_of(here(parent, "run", "squares", "rows=1", "name=\x1b[31mred\x07"))
     assert "\x1b" not in shown
     assert "\x07" not in shown
     assert "red" in shown
@@ -300,18 +295,20 @@ def in_terminal(at: Path, *arguments: str) -> tuple[int, str]:
 # estimate
 
 
-def test_estimate_measures_a_run_and_then_goes_by_the_records(parent: Path, home: Path) -> None:
+def test_estimate_measures_a_run_and_then_goes_by_the_records(
+    parent: Path, home: Path, here: CommandLine
+) -> None:
     command = ["estimate", "squares", "--folder", str(parent / "udfs")]
-    done = webfoot(home, *command, "rows=70")
+    done = here(home, *command, "rows=70")
     shown = output_of(done)
     for text in ("512 MiB", "1,769 MiB", "x86_64", "arm64"):
         assert text in shown
     assert "from 1 call on this machine, with at most" in done.stderr
     assert "prices of 2024" in done.stderr
-    assert "from 1 call on" in webfoot(home, *command).stderr
-    assert "from 1 call on" in webfoot(home, *command, "rows=71").stderr
-    assert "from 2 calls on" in webfoot(home, *command).stderr
-    assert "from 1 call on" in webfoot(home, *command, "--rerun").stderr
+    assert "from 1 call on" in here(home, *command).stderr
+    assert "from 1 call on" in here(home, *command, "rows=71").stderr
+    assert "from 2 calls on" in here(home, *command).stderr
+    assert "from 1 call on" in here(home, *command, "--rerun").stderr
     counts = (parent / "counts.txt").read_text().splitlines()
     assert [counts.count(f"squares {rows}") for rows in (70, 71)] == [1, 1]
 
@@ -365,30 +362,28 @@ def test_query_shows_a_table_with_types_and_what_it_took(parent: Path) -> None:
     assert re.fullmatch(r"4 rows in [\d.]+ ?m?s\n", done.stderr), done.stderr
 
 
-def test_query_shows_the_first_rows_and_how_to_see_more(parent: Path) -> None:
-    done = webfoot(parent, "query", "FROM range(1_000_000_000) t(i)")
+def test_query_shows_the_first_rows_and_how_to_see_more(parent: Path, here: CommandLine) -> None:
+    done = here(parent, "query", "FROM range(1_000_000_000) t(i)")
     assert "│     39 │" in output_of(done)
     assert "│     40 │" not in done.stdout
     assert "--limit N shows more" in done.stderr
-    more = webfoot(parent, "query", "FROM range(1_000_000_000) t(i);", "--limit", "42")
+    more = here(parent, "query", "FROM range(1_000_000_000) t(i);", "--limit", "42")
     assert "│     41 │" in output_of(more)
     assert "--limit" not in more.stderr
 
 
 @pytest.mark.parametrize("extension", ["csv", "json", "ndjson", "parquet", "markdown"])
-def test_query_prints_and_writes_alike(parent: Path, tmp_path: Path, extension: str) -> None:
+def test_query_prints_and_writes_alike(
+    parent: Path, tmp_path: Path, extension: str, here: CommandLine
+) -> None:
     sql = "FROM squares(rows := 30) SELECT square, name"
     file = tmp_path / f"out.{extension}"
-    written = webfoot(parent, "query", sql, "--output", str(file), "--limit", "3")
+    written = here(parent, "query", sql, "--output", str(file), "--limit", "3")
     assert output_of(written) == ""
     assert "3 rows in " in written.stderr
     assert f"written to {file}" in written.stderr
-    printed = subprocess.check_output(
-        [*WEBFOOT, "query", sql, "--format", extension, "--limit", "3"],
-        cwd=parent,
-        env={**os.environ, "WEBFOOT_STORE": str(parent / "store")},
-        stderr=subprocess.DEVNULL,
-    )
+    again = here(parent, "query", sql, "--format", extension, "--limit", "3")
+    printed = again.stdout.encode(errors="surrogateescape")
     if extension == "parquet":
         assert pq.read_table(io.BytesIO(printed)) == pq.read_table(file)
         assert pq.read_table(file)["square"].to_pylist() == [0, 1, 4]
@@ -404,44 +399,37 @@ def test_query_prints_and_writes_alike(parent: Path, tmp_path: Path, extension: 
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
-def test_query_runs_a_call_once_and_takes_lists(parent: Path) -> None:
+def test_query_runs_a_call_once_and_takes_lists(parent: Path, here: CommandLine) -> None:
     sql = 'SELECT "rows", count(*) FROM squares_each(rows := [5, 6]) GROUP BY ALL ORDER BY ALL'
-    done = webfoot(parent, "query", sql, "--format", "csv")
+    done = here(parent, "query", sql, "--format", "csv")
     assert output_of(done).splitlines()[1:] == ["5,5", "6,6"]
-    webfoot(parent, "query", "FROM squares(rows := 11), squares(rows := 11)")
+    here(parent, "query", "FROM squares(rows := 11), squares(rows := 11)")
     assert (parent / "counts.txt").read_text().splitlines().count("squares 11") == 1
 
 
-def test_query_asks_a_server_that_runs(parent: Path, home: Path) -> None:
-    with serve(parent / "udfs", store=parent / "store") as server:
-        done = webfoot(home, "query", "SELECT count(*) AS n FROM squares()", "--url", server.url)
+def test_query_asks_a_server_that_runs(parent: Path, home: Path, here: CommandLine) -> None:
+    with serve(parent / "udfs", *INLINE, store=parent / "store") as server:
+        done = here(home, "query", "SELECT count(*) AS n FROM squares()", "--url", server.url)
         assert "│      3 │" in output_of(done)
-        failed = webfoot(home, "query", "FROM fails('the moon')", "--url", f"{server.url}/")
-        assert refusal_of(failed, code=1).strip() == "fails: ValueError: the moon"
+        failed = here(home, "query", "FROM fails('the stars')", "--url", f"{server.url}/")
+        assert refusal_of(failed, code=1).strip() == "fails: ValueError: the stars"
 
 
-def test_query_reads_standard_input(parent: Path) -> None:
-    done = subprocess.run(
-        [*WEBFOOT, "query", "-", "--format", "csv"],
-        cwd=parent,
-        input="FROM squares(rows := 2) SELECT square -- the end",
-        env={**os.environ, "WEBFOOT_STORE": str(parent / "store")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def test_query_reads_standard_input(parent: Path, here: CommandLine) -> None:
+    sql = "FROM squares(rows := 2) SELECT square -- the end"
+    done = here(parent, "query", "-", "--format", "csv", given=sql)
     assert done.stdout == "square\n0\n1\n"
 
 
-def test_query_tells_a_udf_s_failure_as_run_does(parent: Path) -> None:
+def test_query_tells_a_udf_s_failure_as_run_does(parent: Path, refused: Refused) -> None:
     told = refusal_of(webfoot(parent, "query", "FROM fails(why := 'the moon')"), code=1)
     assert "printed before it failed" in told
     assert 'tables.py", line ' in told
     assert told.rstrip().endswith("fails: ValueError: the moon")
     assert "Geoparquet" not in told
     assert "http://" not in told
-    refused = refusal_of(webfoot(parent, "query", "FROM refuses()"))
-    assert refused == "refuses: low must be below high, got 9 > 8\n"
+    shown = refused(parent, "query", "FROM refuses()")
+    assert shown == "refuses: low must be below high, got 9 > 8\n"
 
 
 @pytest.mark.parametrize(
@@ -472,48 +460,52 @@ def test_query_refuses_what_is_wrong_with_the_command(
 @pytest.mark.parametrize(
     ("form", "shown"), [("csv", "n\n2\n"), ("markdown", "| n |\n| --- |\n| 2 |\n")]
 )
-def test_of_several_statements_query_shows_the_last(parent: Path, form: str, shown: str) -> None:
+def test_of_several_statements_query_shows_the_last(
+    parent: Path, here: CommandLine, form: str, shown: str
+) -> None:
     sql = "CREATE TEMP TABLE kept AS FROM squares(2); SELECT count() AS n FROM kept;"
-    assert output_of(webfoot(parent, "query", sql, "--format", form)) == shown
+    assert output_of(here(parent, "query", sql, "--format", form)) == shown
 
 
-def test_query_takes_sql_that_makes_no_table(parent: Path) -> None:
-    assert output_of(webfoot(parent, "query", "SET threads = 2")) == ""
+def test_query_takes_sql_that_makes_no_table(parent: Path, here: CommandLine) -> None:
+    assert output_of(here(parent, "query", "SET threads = 2")) == ""
 
 
-def test_query_data_cannot_steer_the_terminal(parent: Path) -> None:
-    shown = output_of(webfoot(parent, "query", "SELECT chr(27) || '[31m' AS \"a\x1b[0m\""))
+def test_query_data_cannot_steer_the_terminal(parent: Path, here: CommandLine) -> None:
+    shown = output_of(here(parent, "query", "SELECT chr(27) || '[31m' AS \"a\x1b[0m\""))
     assert "\x1b" not in shown
 
 
 # list and check
 
 
-def test_list_is_for_people_and_for_scripts(parent: Path) -> None:
-    shown = output_of(webfoot(parent, "list"))
+def test_list_is_for_people_and_for_scripts(parent: Path, here: CommandLine) -> None:
+    shown = output_of(here(parent, "list"))
     assert 'rows: int = 3, name: str = "a|b"' in shown
     assert "The first square numbers." in shown
-    listed = json.loads(output_of(webfoot(parent, "list", "udfs", "--json")))
+    listed = json.loads(output_of(here(parent, "list", "udfs", "--json")))
     assert [udf["name"] for udf in listed] == ["fails", "lingers", "refuses", "squares", "wide"]
     assert listed[3]["parameters"] == ["rows", "name"]
     assert listed[3]["version"]
 
 
-def test_check_fails_if_a_file_is_not_served(home: Path) -> None:
+def test_check_fails_if_a_file_is_not_served(home: Path, here: CommandLine) -> None:
     write_udfs(home, good="from webfoot import udf\n@udf\ndef good():\n    return []\n")
-    assert output_of(webfoot(home, "check")) == "1 UDF, no problems\n"
+    assert output_of(here(home, "check")) == "1 UDF, no problems\n"
     write_udfs(home, bad="import nothing_of_this_name\n")
-    told = refusal_of(webfoot(home, "check"), code=1)
+    told = refusal_of(here(home, "check"), code=1)
     assert "bad.py: ModuleNotFoundError" in told
     assert 'bad.py", line 1' in told
-    listed = webfoot(home, "list")
+    listed = here(home, "list")
     assert "good" in output_of(listed)
     assert "bad.py" in listed.stderr
 
 
-def test_an_empty_folder_is_told_how_to_begin(home: Path, refused: Refused) -> None:
+def test_an_empty_folder_is_told_how_to_begin(
+    home: Path, refused: Refused, here: CommandLine
+) -> None:
     write_udfs(home)
-    assert "webfoot new NAME" in output_of(webfoot(home, "list"))
+    assert "webfoot new NAME" in output_of(here(home, "list"))
     for command in ("list", "check", "serve"):
         told = refused(home, command, "missing")
         assert "there is no folder missing/" in told
@@ -523,18 +515,18 @@ def test_an_empty_folder_is_told_how_to_begin(home: Path, refused: Refused) -> N
 # new
 
 
-def test_new_writes_a_udf_that_runs(home: Path) -> None:
-    told = output_of(webfoot(home, "new", "first_try"))
+def test_new_writes_a_udf_that_runs(home: Path, here: CommandLine) -> None:
+    told = output_of(here(home, "new", "first_try"))
     assert told == "udfs/first_try.py is written; try: webfoot run first_try rows=3\n"
-    assert output_of(webfoot(home, "check")) == "1 UDF, no problems\n"
-    assert "16" in output_of(webfoot(home, "run", "first_try"))
-    elsewhere = output_of(webfoot(home, "new", "other", "--folder", "more"))
+    assert output_of(here(home, "check")) == "1 UDF, no problems\n"
+    assert "16" in output_of(here(home, "run", "first_try"))
+    elsewhere = output_of(here(home, "new", "other", "--folder", "more"))
     command = elsewhere.rpartition("try: webfoot ")[2].split()
-    assert "4" in output_of(webfoot(home, *command))
+    assert "4" in output_of(here(home, *command))
 
 
-def test_what_new_writes_is_clean(home: Path) -> None:
-    output_of(webfoot(home, "new", "first_try"))
+def test_what_new_writes_is_clean(home: Path, here: CommandLine) -> None:
+    output_of(here(home, "new", "first_try"))
     ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "ALL", "--ignore"]
     ignored = "INP001,D203,D212,COM812,D413,D213,FA102,CPY001"
     done = subprocess.run(
@@ -552,8 +544,8 @@ def test_new_refuses_a_name_that_cannot_be(home: Path, refused: Refused, name: s
     assert not (home / "udfs").exists()
 
 
-def test_new_overwrites_nothing(home: Path, refused: Refused) -> None:
-    output_of(webfoot(home, "new", "mine"))
+def test_new_overwrites_nothing(home: Path, refused: Refused, here: CommandLine) -> None:
+    output_of(here(home, "new", "mine"))
     (home / "udfs" / "mine.py").write_text("precious")
     assert "exists; choose another name" in refused(home, "new", "mine")
     assert (home / "udfs" / "mine.py").read_text() == "precious"
@@ -632,10 +624,10 @@ def test_serve_says_where_it_is_and_stops_at_once(parent: Path) -> None:
         assert process.stderr.read() == ""
 
 
-def test_a_setting_in_the_environment_that_is_none_is_told(parent: Path) -> None:
-    told = refusal_of(webfoot(parent, "list", WEBFOOT_TIMOUT="1s"))
+def test_a_setting_in_the_environment_that_is_none_is_told(parent: Path, here: CommandLine) -> None:
+    told = refusal_of(here(parent, "list", environment={"WEBFOOT_TIMOUT": "1s"}))
     assert "WEBFOOT_TIMOUT is no setting" in told
-    told = refusal_of(webfoot(parent, "list", WEBFOOT_TIMEOUT="soon"))
+    told = refusal_of(here(parent, "list", environment={"WEBFOOT_TIMEOUT": "soon"}))
     assert "WEBFOOT_TIMEOUT: a duration is written like" in told
 
 
@@ -651,6 +643,6 @@ def test_help_is_there_for_every_command(command: str, asked: str) -> None:
     assert shown.output.startswith(f"Usage: webfoot {command}".rstrip())
 
 
-def test_typos_are_told_what_was_meant(home: Path, refused: Refused) -> None:
+def test_typos_are_told_what_was_meant(home: Path, refused: Refused, here: CommandLine) -> None:
     assert "Did you mean 'serve'?" in refused(home, "serv")
-    assert "0." in output_of(webfoot(home, "--version"))
+    assert "0." in output_of(here(home, "--version"))

@@ -116,7 +116,7 @@ class _Requests(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def balancer() -> Iterator[Balancer]:
     with Balancer() as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield running
         finally:

@@ -14,7 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from tests.server_process import COUNT, Server, connect, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, connect, serve, write_udfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ UDFS = """
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = write_udfs(tmp_path_factory.mktemp("clients"), _count=COUNT, tables=UDFS)
-    with serve(folder) as running:
+    with serve(folder, *INLINE) as running:
         yield running
 
 

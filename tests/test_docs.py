@@ -16,7 +16,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pytest
-from tests.server_process import Server, connect, serve, write_udfs
+from tests.server_process import INLINE, Server, connect, serve, write_udfs
 
 import webfoot
 from webfoot.access.roles import read_policy
@@ -47,7 +47,7 @@ def written(pattern: str) -> list[str]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     parent = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "udfs", parent / "udfs", ignore=shutil.ignore_patterns("__pycache__"))
-    with serve(parent / "udfs") as running:
+    with serve(parent / "udfs", *INLINE) as running:
         yield running
 
 
@@ -80,7 +80,7 @@ def test_every_block_with_a_udf_serves(tmp_path: Path) -> None:
     found = [block for block in blocks("python") if "@udf" in block]
     names = [re.findall(r"^def (\w+)", block, re.MULTILINE)[0] for block in found]
     assert names == ["squares", "many_squares", "largest_squares", "my_squares"]
-    with serve(write_udfs(tmp_path, **dict(zip(names, found, strict=True)))) as running:
+    with serve(write_udfs(tmp_path, **dict(zip(names, found, strict=True))), *INLINE) as running:
         squares = pd.read_csv(f"{running.url}/udfs/squares.csv?rows=3")
         several = pd.read_csv(f"{running.url}/udfs/many_squares.csv?tables=3")
         largest = pd.read_csv(f"{running.url}/udfs/largest_squares.csv?rows=3")

@@ -440,7 +440,7 @@ def test_pieces_may_end_anywhere(show: Show) -> None:
 
 TEXTS_OF_CSV = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 ALIKE = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

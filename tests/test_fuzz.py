@@ -89,7 +89,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
     environment = {
         **os.environ,
         "WEBFOOT_LAKE": f"lake={parent}/lake.csv",
-        "WEBFOOT_SQL_TIMEOUT": "3s",
+        "WEBFOOT_SQL_TIMEOUT": "1s",
     }
     shown = {role: {"authorization": f"Bearer {key}"} for role, key in keys.items()}
     with serve(folder, "--cache", "1h", environment=environment) as server:
@@ -417,7 +417,7 @@ def _line(text: str) -> bytes:
 
 
 def test_generated_requests_of_the_document_give_no_5xx(types: Server) -> None:
-    seen = call_by_schema(types, 140)
+    seen = call_by_schema(types, 70)
     assert {200, 422} <= set(seen), seen
 
 
@@ -427,7 +427,7 @@ def test_generated_parameters_give_no_5xx(types: Server) -> None:
 
 
 def test_generated_requests_of_everybody_give_no_5xx(closed: Closed) -> None:
-    seen = call_every_route(closed, 400)
+    seen = call_every_route(closed, 200)
     assert {200, 202, 401, 403, 404, 405, 422} <= set(seen), seen
 
 

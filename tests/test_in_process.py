@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from tests.server_process import serve, write_udfs
+from tests.server_process import INLINE, serve, write_udfs
 
 import webfoot
 from webfoot.errors import RunCancelled, UdfNotFound, Unreachable
@@ -161,7 +161,7 @@ def test_a_server_goes_on_with_the_job_of_a_client_that_was_closed(folder: Path)
         job = client.submit("waits", name="served")
         wait_for(folder.parent / "served.begun")
     (folder.parent / "served.go").touch()
-    with serve(folder) as server, webfoot.Client(server.url) as client:
+    with serve(folder, *INLINE) as server, webfoot.Client(server.url) as client:
         assert client.job(job.id).result(30).arrow().to_pylist() == [{"name": "served"}]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from tests.server_process import serve
+from tests.server_process import INLINE, serve
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "tour.ipynb"
@@ -22,7 +22,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("notebook") / "udfs"
     shutil.copytree(ROOT / "udfs", folder)
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
-    with serve(folder) as server, pytest.MonkeyPatch.context() as patch:
+    with serve(folder, *INLINE) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SERVER", server.url)
         # Nobody's own settings of IPython.
         patch.setenv("IPYTHONDIR", str(folder.parent / "ipython"))

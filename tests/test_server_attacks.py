@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.access.granting import give_key, give_link
-from tests.server_process import serve, write_udfs
+from tests.server_process import INLINE, serve, write_udfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -268,7 +268,7 @@ def test_where_the_server_is_can_be_set_so_that_no_request_says_it(tmp_path: Pat
     environment = {**os.environ, "WEBFOOT_BASE_URL": "https://udfs.example"}
     evil = {"host": "evil.example", "x-forwarded-host": "evil.example", "accept": "text/html"}
     with (
-        serve(folder, environment=environment) as server,
+        serve(folder, *INLINE, environment=environment) as server,
         httpx.Client(base_url=server.url, headers=evil) as http,
     ):
         for path in ("/", "/udfs/squares", "/udfs/squares/", "/catalog.sql", "/docs", "/nothing"):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import httpx
 import pytest
-from tests.server_process import COUNT, EVERY_TYPE, Server, connect, serve, write_udfs
+from tests.server_process import COUNT, EVERY_TYPE, INLINE, Server, connect, serve, write_udfs
 from tests.test_unreadable import python_with
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(EXAMPLES, parent / "udfs", ignore=ignored)
     write_udfs(parent, every=EVERY_TYPE, counted=COUNTED, _counting=COUNT)
-    with serve(parent / "udfs") as running:
+    with serve(parent / "udfs", *INLINE) as running:
         yield running
 
 
@@ -377,7 +377,7 @@ def test_the_file_is_for_the_version_that_asks(server: Server) -> None:
 def test_another_server_on_the_store_serves_the_same_bytes(server: Server) -> None:
     host = {"host": "example.org"}
     here = httpx.get(f"{server.url}/catalog.duckdb", headers=host)
-    with serve(server.folder, store=server.store) as second:
+    with serve(server.folder, *INLINE, store=server.store) as second:
         there = httpx.get(f"{second.url}/catalog.duckdb", headers=host)
     assert there.content == here.content
     assert there.headers["etag"] == here.headers["etag"]
@@ -405,7 +405,7 @@ def test_the_script_makes_the_same_catalog(server: Server) -> None:
 
 def test_a_saved_udf_is_in_it_and_who_has_attached_it_goes_on(tmp_path: Path) -> None:
     folder = write_udfs(tmp_path, one="from webfoot import udf\n@udf\ndef one(): return [{'a': 1}]")
-    with serve(folder, "--reload") as server, connect() as con:
+    with serve(folder, *INLINE, "--reload") as server, connect() as con:
         con.execute(f"ATTACH '{server.url}/catalog.duckdb' AS before")
         etag = httpx.head(f"{server.url}/catalog.duckdb").headers["etag"]
         write_udfs(tmp_path, two="from webfoot import udf\n@udf\ndef two(): return [{'a': 2}]")
@@ -453,7 +453,7 @@ def proxied(url: str, prefix: str, scheme: str) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}{prefix}"
@@ -488,9 +488,9 @@ def test_every_page_says_the_address_behind_the_proxy(server: Server) -> None:
 def test_nobody_else_may_say_where_the_server_is(tmp_path: Path) -> None:
     folder = write_udfs(tmp_path, one="from webfoot import udf\n@udf\ndef one(): return [{'a': 1}]")
     told = {"x-forwarded-host": "evil.example", "x-forwarded-prefix": "/evil"}
-    with serve(folder, "--trusted-proxies", "10.0.0.1") as server:
+    with serve(folder, *INLINE, "--trusted-proxies", "10.0.0.1") as server:
         assert "evil" not in httpx.get(f"{server.url}/catalog.sql", headers=told).text
-    with serve(folder, "--base-url", "https://example.org/tables") as server:
+    with serve(folder, *INLINE, "--base-url", "https://example.org/tables") as server:
         sql = httpx.get(f"{server.url}/catalog.sql", headers=told).text
         assert "'https://example.org/tables/udfs/one.parquet'" in sql
         assert "evil" not in sql

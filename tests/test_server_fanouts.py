@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.server_process import COUNT, Server, connect, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, connect, serve, write_udfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def post(server: Server, name: str, inputs: object, query: str = "", **headers: str) -> Any:
-    return httpx.post(f"{server.url}/udfs/{name}/map{query}", json=inputs, headers=headers)
+    url = f"{server.url}/udfs/{name}/map{query}"
+    return httpx.post(url, json=inputs, headers=headers, timeout=60)
 
 
 def table(answer: httpx.Response) -> pa.Table:
@@ -384,7 +385,7 @@ def test_results_that_were_stored_long_ago_are_not_evicted_before_they_are_joine
     tmp_path: Any,
 ) -> None:
     folder = write_udfs(tmp_path, _count=COUNT, fan=UDFS)
-    with serve(folder, "--store-size", "3MB") as server:
+    with serve(folder, *INLINE, "--store-size", "3MB") as server:
         inputs = [{"n": 100_000 + n} for n in range(10)]
         for given in inputs:
             post(server, "rows", [given])
@@ -417,7 +418,7 @@ def test_two_thousand_inputs_in_one_url(server: Server) -> None:
 
 def test_more_inputs_than_a_request_may_have_are_refused(tmp_path: Any) -> None:
     folder = write_udfs(tmp_path, _count=COUNT, fan=UDFS)
-    with serve(folder, "--calls", "10") as server:
+    with serve(folder, *INLINE, "--calls", "10") as server:
         assert post(server, "rows", [{"n": 1}] * 10).status_code == 200
         said = problem(post(server, "rows", [{"n": 1}] * 11), 422)
         assert said["detail"].startswith("11 inputs are more than one request may have")

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from tests.s3_server import moto_server
-from tests.server_process import COUNT, connect, serve, write_udfs
+from tests.server_process import COUNT, INLINE, connect, serve, write_udfs
 
 from webfoot import Client
 
@@ -312,7 +312,7 @@ def test_a_spreadsheet_is_told_to_come_back(server: Server, http: httpx.Client) 
 def test_jobs_go_on_after_the_server_was_killed(tmp_path: Path) -> None:
     folder = write_udfs(tmp_path, jobs=UDFS)
     with ExitStack() as stack:
-        first = stack.enter_context(serve(folder))
+        first = stack.enter_context(serve(folder, *INLINE))
         with httpx.Client(base_url=first.url) as http:
             open_gate(first, "before")
             before = submit(http, udf="gated", parameters={"name": "before"}).json()
@@ -324,7 +324,7 @@ def test_jobs_go_on_after_the_server_was_killed(tmp_path: Path) -> None:
             eventually(lambda: first.executions("killed"))
             first.process.send_signal(signal.SIGKILL)
             first.process.wait()
-        second = stack.enter_context(serve(folder))
+        second = stack.enter_context(serve(folder, *INLINE))
         with httpx.Client(base_url=second.url) as http:
             # What is done stays done.
             assert state(http, f"/jobs/{before['id']}", "done")["rows"] == 1
@@ -347,7 +347,7 @@ def test_servers_that_share_a_store_share_their_jobs(tmp_path: Path, kind: str) 
             s3 = stack.enter_context(moto_server())
             store, environment = s3.make_place(), environment | s3.environment
         one, two = (
-            stack.enter_context(serve(folder, store=store, environment=environment))
+            stack.enter_context(serve(folder, *INLINE, store=store, environment=environment))
             for _ in range(2)
         )
         with httpx.Client(base_url=one.url) as here, httpx.Client(base_url=two.url) as there:
@@ -369,7 +369,7 @@ def test_a_spreadsheet_is_given_an_old_result_before_it_is_told_to_come_back(
 ) -> None:
     text = UDFS.replace("@udf\ndef gated", '@udf(cache="1s", stale="1h")\ndef gated')
     folder = write_udfs(tmp_path, jobs=text)
-    with serve(folder, environment={**os.environ, **HOLD}) as server:
+    with serve(folder, *INLINE, environment={**os.environ, **HOLD}) as server:
         path = f"{server.url}/udfs/gated.csv?name=old&_for=sheets"
         open_gate(server, "old")
         eventually(lambda: httpx.get(path).text.split() == ["n", "1"])

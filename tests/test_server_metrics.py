@@ -14,7 +14,7 @@ import httpx
 import pytest
 from tests.access.granting import bearer, give_key
 from tests.scrapes import OPENMETRICS, Scrape, scrape
-from tests.server_process import COUNT, Server, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, serve, write_udfs
 from tests.test_calling import UDFS
 
 from webfoot.runners import Load
@@ -241,7 +241,7 @@ def test_metrics_of_all_tenants_are_for_those_of_none(tmp_path: Path) -> None:
     (tmp_path / "roles.toml").write_text('[roles.scraper]\nmay = ["metrics"]\n')
     keys = tmp_path / "store/access"
     scraper, admin = give_key(keys, "scraper"), give_key(keys, "admin", tenant="acme")
-    with serve(folder, "--roles", str(tmp_path / "roles.toml")) as server:
+    with serve(folder, *INLINE, "--roles", str(tmp_path / "roles.toml")) as server:
         refused = get(server, "/metrics", **bearer(admin))
         assert refused.status_code == 403
         assert "all tenants together" in refused.json()["detail"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from tests.server_process import Server, serve, write_udfs
+from tests.server_process import INLINE, Server, serve, write_udfs
 
 from webfoot.runs import Runs
 
@@ -182,7 +182,7 @@ def test_the_catalog_has_a_box_for_sql_that_works_without_a_script(http: httpx.C
 def test_a_folder_without_udfs_shows_how_to_begin(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    with serve(write_udfs(tmp_path_factory.mktemp("empty"))) as server:
+    with serve(write_udfs(tmp_path_factory.mktemp("empty")), *INLINE) as server:
         page = httpx.get(f"{server.url}/").text
         assert "from webfoot import udf" in page
         assert "@udf" in page

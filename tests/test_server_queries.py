@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.attacks import ALLOWED, FAILS, REFUSED
-from tests.server_process import COUNT, Server, connect, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, connect, serve, write_udfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -467,7 +467,7 @@ def test_what_devours_memory_or_will_not_stop_is_ended_and_the_server_goes_on(
 def test_sql_can_be_switched_off(tmp_path: Path) -> None:
     environment = {**os.environ, "WEBFOOT_SQL": "off"}
     folder = write_udfs(tmp_path, _count=COUNT, tables=UDFS)
-    with serve(folder, environment=environment) as server, httpx.Client() as http:
+    with serve(folder, *INLINE, environment=environment) as server, httpx.Client() as http:
         for refused in (
             http.post(f"{server.url}/query", json={"query": "SELECT 1"}),
             http.get(url_of(server, "SELECT 1")),
@@ -481,7 +481,7 @@ def test_a_server_without_workers_is_as_closed(tmp_path: Path) -> None:
     # The first query imports what locks it in: seconds, where other tests run beside this one.
     environment = {**os.environ, "WEBFOOT_SQL_TIMEOUT": "4s"}
     with (
-        serve(folder, "--runner", "inline", environment=environment) as server,
+        serve(folder, *INLINE, environment=environment) as server,
         httpx.Client(base_url=server.url, timeout=60) as http,
     ):
         assert data(http, "FROM squares(rows := 2)")[-1] == {"number": 1, "square": 1}

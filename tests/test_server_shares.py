@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.access.granting import bearer, give_key
-from tests.server_process import serve, write_udfs
+from tests.server_process import INLINE, serve, write_udfs
 
 from webfoot.access.key_folder import KeyFolder
 from webfoot.server import create_app
@@ -68,7 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         give_key(access, "admin", tenant="acme"),
         give_key(access, "admin", tenant="zeta"),
     ]
-    with serve(write_udfs(parent, tables=UDFS)) as server:
+    with serve(write_udfs(parent, tables=UDFS), *INLINE) as server:
         clients = [httpx.Client(base_url=server.url, headers=bearer(key)) for key in keys]
         yield Place(server, *clients)
         for client in clients:

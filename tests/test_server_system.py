@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from tests.access.granting import bearer, give_key
-from tests.server_process import COUNT, Server, connect, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, connect, serve, write_udfs
 from tests.test_calling import UDFS
 
 from webfoot.server.records import COLUMNS
@@ -80,7 +80,7 @@ def test_requests_and_runs_are_joined_by_their_trace(
 
 def test_columns_have_their_types_even_if_there_is_nothing(tmp_path: Path) -> None:
     folder = write_udfs(tmp_path, _count=COUNT, calling=UDFS)
-    with serve(folder, "--request-log", "0") as running:
+    with serve(folder, *INLINE, "--request-log", "0") as running:
         for table in ("requests", "runs"):
             answer = httpx.get(f"{running.url}/_system/{table}.parquet")
             schema = pq.read_schema(io.BytesIO(answer.content))
@@ -198,7 +198,7 @@ def test_with_keys_they_are_for_admins_and_each_tenants_are_its_own(tmp_path: Pa
         "red": give_key(place, "admin", tenant="red"),
         "blue": give_key(place, "viewer", tenant="blue"),
     }
-    with serve(folder) as server, httpx.Client(base_url=server.url) as http:
+    with serve(folder, *INLINE) as server, httpx.Client(base_url=server.url) as http:
         for who in ("red", "blue"):
             for _ in range(2):
                 http.get(f"/udfs/leaf.csv?n=1&tag={who}", headers=bearer(keys[who]))
@@ -229,7 +229,7 @@ def test_what_the_gate_refuses_is_recorded_too(tmp_path: Path) -> None:
     folder = write_udfs(tmp_path, _count=COUNT, calling=UDFS)
     admin = bearer(give_key(tmp_path / "store/access", "admin"))
     viewer = bearer(give_key(tmp_path / "store/access", "viewer"))
-    with serve(folder) as server, httpx.Client(base_url=server.url) as http:
+    with serve(folder, *INLINE) as server, httpx.Client(base_url=server.url) as http:
         http.get("/udfs/leaf.csv?n=1")
         http.post("/jobs", json={"udf": "leaf"}, headers=viewer)
         rows = http.get("/_system/requests.json", headers=admin).json()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.otlp_collector import Collector, Span, collect
-from tests.server_process import COUNT, Server, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, serve, write_udfs
 from tests.test_calling import UDFS
 
 from webfoot.server.tracing import tracing_of
@@ -229,7 +229,7 @@ def test_the_variables_of_opentelemetry_are_heard(tmp_path: Path) -> None:
             # Those of FastAPI have queries in them, as they came.
             FASTAPI_OTEL_AUTO_CONFIGURE="true",
         )
-        with serve(folder, environment=environment) as server:
+        with serve(folder, *INLINE, environment=environment) as server:
             httpx.get(f"{server.url}/udfs/one.csv?n=1")
             trace, above = trace_of("heard")
             ask(server, trace, above, "/udfs/leaf.parquet?n=1")
@@ -245,7 +245,7 @@ def test_the_variables_of_opentelemetry_are_heard(tmp_path: Path) -> None:
 def test_a_collector_that_is_not_there_harms_nobody(tmp_path: Path) -> None:
     folder = write_udfs(tmp_path, _count=COUNT, calling=UDFS)
     environment = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    with serve(folder, environment=environment) as server:
+    with serve(folder, *INLINE, environment=environment) as server:
         assert httpx.get(f"{server.url}/udfs/leaf.csv?n=1").is_success
         asked = time.monotonic()
     # It would try for ten seconds, and again.

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.server_process import EVERY_TYPE, Server, connect, serve, write_udfs
+from tests.server_process import EVERY_TYPE, INLINE, Server, connect, serve, write_udfs
 from tests.sheet_formulas import ENGLISH, GERMAN, Locale, evaluate
 from tests.test_literals import TEXTS, read_m
 
@@ -108,7 +108,7 @@ CASES = [
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     files = {path.stem: path.read_text() for path in EXAMPLES.glob("*.py")}
     folder = write_udfs(tmp_path_factory.mktemp("s"), **files, every_type=EVERY_TYPE, echoes=ECHO)
-    with serve(folder) as running:
+    with serve(folder, *INLINE) as running:
         yield running
 
 

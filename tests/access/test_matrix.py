@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 from tests.access.granting import bearer, give_key, give_link, revoke
-from tests.server_process import serve, write_udfs
+from tests.server_process import INLINE, serve, write_udfs
 
 from webfoot import assets
 from webfoot.access.keys import id_of, new_id
@@ -266,7 +266,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     kinds = kinds_in(parent / "store/access")
     assert set(kinds) == set(KINDS)
     with (
-        serve(folder, "--roles", str(parent / "roles.toml")) as running,
+        serve(folder, *INLINE, "--roles", str(parent / "roles.toml")) as running,
         httpx.Client(base_url=running.url) as http,
     ):
         # The one request of today.

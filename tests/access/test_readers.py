@@ -15,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from tests.access.granting import bearer, give_key, give_link, revoke
-from tests.server_process import connect, serve, write_udfs
+from tests.server_process import INLINE, connect, serve, write_udfs
 
 from webfoot import Client, errors
 from webfoot.access.keys import id_of
@@ -62,7 +62,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
     place = parent / "store/access"
     key = give_key(place, "analyst", udfs=("numbers",), formats=("parquet", "csv", "arrow"))
     environment = {**os.environ, "WEBFOOT_HOLD": "0.4"}
-    with serve(write_udfs(parent, tables=UDFS), environment=environment) as server:
+    with serve(write_udfs(parent, tables=UDFS), *INLINE, environment=environment) as server:
         yield Closed(server, place, key)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from tests.access.granting import bearer, give_key, give_link
-from tests.server_process import COUNT, serve, write_udfs
+from tests.server_process import COUNT, INLINE, serve, write_udfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
     keys = [give_key(place, "analyst", tenant=name) for name in ("acme", "acme", "zeta")]
     keys.append(give_key(place, "admin"))
     environment = {**os.environ, "WEBFOOT_HOLD": "1", "WEBFOOT_DEBUG": "true"}
-    with serve(folder, environment=environment) as server:
+    with serve(folder, *INLINE, environment=environment) as server:
         clients = [
             httpx.Client(base_url=server.url, headers=bearer(key), follow_redirects=True)
             for key in keys

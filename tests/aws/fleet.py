@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # An event that nobody waits for is tried so often, as Lambda does unless told otherwise.
 _ATTEMPTS = 3
+_NOTHING_TO_DO = {"source": "aws.events"}
+_PATIENCE_S = 40.0
 
 
 class Fleet:
@@ -32,7 +35,7 @@ class Fleet:
         # The one that was used last is used first, as Lambda does.
         self._idle: queue.LifoQueue[Environment] = queue.LifoQueue()
         self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.throttled = 0
         self.forbidden = False
         # What the Invoke API was given, in order; and what came of events nobody waits for.
@@ -53,9 +56,27 @@ class Fleet:
         """Have an environment answer `event` as soon as one is free."""
         return self._use(self._idle.get(), event)
 
+    @property
+    def next(self) -> Environment:
+        """The one that is used next."""
+        return self._idle.queue[-1]
+
     def busy(self) -> list[Environment]:
         """Those that have something to do."""
         return [one for one in self.environments if one not in self._idle.queue]
+
+    def start(self) -> None:
+        """Start all of them at once, so that none is found to be slow."""
+        with ThreadPoolExecutor(len(self.environments)) as pool:
+            for outcome in pool.map(self.invoke, [_NOTHING_TO_DO] * len(self.environments)):
+                assert outcome.error == ""
+
+    def rest(self) -> None:
+        """Wait until none has anything to do: what nobody waits for goes on for a while."""
+        patient_until = time.monotonic() + _PATIENCE_S
+        while self.busy():
+            assert time.monotonic() < patient_until, "an instance does not come to its end"
+            time.sleep(0.01)
 
     def take(self, event: Event) -> Outcome | None:
         """Have a free environment answer `event`; None if there is none."""

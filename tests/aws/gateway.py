@@ -85,7 +85,7 @@ class _Requests(BaseHTTPRequestHandler):
 def reachable(function: Function, kind: str = "function_url") -> Iterator[Gateway]:
     """Put `function` behind an address until the end of the block."""
     with Gateway(function, kind) as gateway:
-        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        threading.Thread(target=gateway.serve_forever, args=(0.01,), daemon=True).start()
         try:
             yield gateway
         finally:

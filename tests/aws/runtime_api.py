@@ -82,7 +82,7 @@ class Environment:
         self._server = _Server(self)
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def invoke(self, event: Event) -> Outcome:
         """Have the function answer `event`, after those before it."""

@@ -41,6 +41,12 @@ def udfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def untold(udfs: Path) -> Iterator[Environment]:
+    with environment(udfs.parent / "untold", udfs, WEBFOOT_OPEN="") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def told(udfs: Path) -> Iterator[Environment]:
     """A function that has been given keys, by variables."""
     with environment(
@@ -68,15 +74,12 @@ def detail(answered: Answered) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_function_that_was_told_nothing_lets_nobody_in(
-    udfs: Path, kind: str, tmp_path: Path
-) -> None:
-    with environment(tmp_path / kind, udfs, WEBFOOT_OPEN="") as function:
-        for host in ("example.org", "127.0.0.1", "localhost"):
-            answered = ask(function, "/udfs/rows.csv", kind, host=host)
-            assert answered.status == 401
-            assert "WEBFOOT_OPEN=true" in detail(answered)
-        assert ask(function, "/healthz", kind).status == 200
+def test_a_function_that_was_told_nothing_lets_nobody_in(untold: Environment, kind: str) -> None:
+    for host in ("example.org", "127.0.0.1", "localhost"):
+        answered = ask(untold, "/udfs/rows.csv", kind, host=host)
+        assert answered.status == 401
+        assert "WEBFOOT_OPEN=true" in detail(answered)
+    assert ask(untold, "/healthz", kind).status == 200
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.client.scripted import BEFORE, MIDDLE, Reply, Request, in_turn, scripted
 from tests.client.test_connection import OK, PAGE, parquet
-from tests.server_process import COUNT, Server, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, serve, write_udfs
 
 import webfoot
 from webfoot.errors import (
@@ -225,7 +225,7 @@ def test_a_job_goes_on_when_its_process_has_ended(client: webfoot.Client, server
 
 def test_a_job_is_waited_for_again_after_its_server_was_killed(tmp_path: Path) -> None:
     folder = write_udfs(tmp_path, _count=COUNT, some=UDFS)
-    with serve(folder) as first, webfoot.Client(first.url, retries=1) as client:
+    with serve(folder, *INLINE) as first, webfoot.Client(first.url, retries=1) as client:
         job = client.submit("gated", name="killed")
         eventually(lambda: first.executions("killed"))
         first.process.kill()
@@ -233,7 +233,7 @@ def test_a_job_is_waited_for_again_after_its_server_was_killed(tmp_path: Path) -
         with pytest.raises(Unreachable, match="cannot be reached"):
             job.result()
         open_gate(first, "killed")
-        with serve(folder) as second, webfoot.Client(second.url) as other:
+        with serve(folder, *INLINE) as second, webfoot.Client(second.url) as other:
             assert len(other.job(job.id).result(30)) == 1
 
 

@@ -17,7 +17,7 @@ import yaml
 from tests.access.granting import bearer, give_key
 from tests.prometheus_server import Prometheus, promtool, watch
 from tests.scrapes import scrape
-from tests.server_process import COUNT, Server, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, serve, write_udfs
 from tests.test_calling import UDFS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = write_udfs(parent, _count=COUNT, calling=UDFS, broken=BROKEN)
     (parent / "roles.toml").write_text('[roles.scraper]\nmay = ["metrics"]\n')
     scraper, analyst = (give_key(parent / "store/access", r) for r in ("scraper", "analyst"))
-    with serve(folder, "--roles", str(parent / "roles.toml")) as server:
+    with serve(folder, *INLINE, "--roles", str(parent / "roles.toml")) as server:
         running = Watched(server, scraper, analyst)
         running.work("before")
         yield running

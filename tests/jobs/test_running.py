@@ -161,13 +161,13 @@ def test_a_request_s_job_ends_when_nobody_comes_back(place: Place, play: Play) -
     place.runner.go.clear()
 
     async def scene(jobs: Jobs) -> None:
-        left = await jobs.attended(place.call(), back_s=2)
-        kept = await jobs.attended(place.call(n=2), back_s=2)
+        left = await jobs.attended(place.call(), back_s=1)
+        kept = await jobs.attended(place.call(n=2), back_s=1)
         own = await jobs.submit(place.call(n=3))
 
         async def hold() -> None:
             for _ in range(10):
-                assert not (await jobs.wait(kept, 0.5)).over
+                assert not (await jobs.wait(kept, 0.25)).over
 
         await asyncio.gather(hold(), until(jobs, left, "cancelled"))
         await until(jobs, kept, "cancelled")
@@ -341,11 +341,11 @@ def test_a_request_s_job_goes_on_while_somebody_waits_at_another_server(
     async def scene() -> None:
         place.runner.go.clear()
         one, other = (jobs_of(place, open_records()) for _ in range(2))
-        job = await one.attended(place.call(), back_s=3)
-        waited = await other.wait(job, 6)
+        job = await one.attended(place.call(), back_s=1)
+        waited = await other.wait(job, 2.5)
         assert waited.state == "running"
         # Nobody waits any more.
-        assert (await until(one, job, "cancelled")).back_s == 3
+        assert (await until(one, job, "cancelled")).back_s == 1
         await one.close()
         await other.close()
 

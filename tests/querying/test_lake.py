@@ -71,7 +71,7 @@ def test_formats_go_by_the_ending(folder: Path) -> None:
 def test_a_file_on_the_web_is_read_and_nothing_beside_it(folder: Path) -> None:
     handler = functools.partial(_Silent, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         try:
             base = f"http://127.0.0.1:{server.server_port}"
             rates = Dataset("rates", f"{base}/rates.csv")

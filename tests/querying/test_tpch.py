@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import httpx
 import pytest
-from tests.server_process import Server, connect, serve, write_udfs
+from tests.server_process import INLINE, Server, connect, serve, write_udfs
 
 from webfoot.database.extensions import Extensions
 
@@ -57,7 +57,9 @@ def shell(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         f"@udf\ndef {table}():\n    return pq.read_table('{files}/{table}.parquet')\n"
         for table in TABLES
     )
-    with serve(write_udfs(tmp_path_factory.mktemp("shell"), tables=head + udfs)) as running:
+    with serve(
+        write_udfs(tmp_path_factory.mktemp("shell"), tables=head + udfs), *INLINE
+    ) as running:
         yield f"{running.url}/udfs"
 
 
