@@ -24,6 +24,8 @@ _Note = TypeVar("_Note")
 
 # Written together: to write each by itself would cost more than all else that is done for it.
 _EACH_S = 0.2
+# No more than this at once: memory for more of them would come from the system each time.
+_TOGETHER = 200
 # Notes that wait to be written; more come only faster than a disk takes them.
 _MOST_WAITING = 20_000
 # How many segments a folder has when it is full: the oldest goes as a whole.
@@ -46,7 +48,7 @@ class Journal(Generic[_Note]):
     def __init__(self, write: Callable[[_Note], str], sinks: Sequence[Callable[[bytes], None]]):
         self._write = write
         self._sinks = sinks
-        self._waiting: deque[_Note] = deque()
+        self._waiting: deque[str] = deque()
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._writing = threading.Lock()
@@ -54,27 +56,25 @@ class Journal(Generic[_Note]):
         self.dropped = 0
 
     def add(self, note: _Note) -> None:
-        """Have a note written; this takes no time."""
+        """Have a note written; its line is made now, which is faster than to keep it for later."""
         if len(self._waiting) >= _MOST_WAITING:
             self.dropped += 1
             return
-        self._waiting.append(note)
+        self._waiting.append(self._write(note))
         if not self._woken.is_set():
             self._wake()
 
     def flush(self) -> None:
         """Write what waits."""
         with self._writing:
-            notes = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            if not notes:
-                return
-            data = "".join(map(self._write, notes)).encode()
-            for sink in self._sinks:
-                try:
-                    sink(data)
-                except OSError as error:
-                    self.dropped += len(notes)
-                    _log.warning("%d records of requests are lost: %s", len(notes), error)
+            lost, error = 0, None
+            for left in range(len(self._waiting), 0, -_TOGETHER):
+                lines = [self._waiting.popleft() for _ in range(min(left, _TOGETHER))]
+                failed = self._write_out("".join(lines).encode())
+                lost, error = (lost + len(lines), failed) if failed else (lost, error)
+            if lost:
+                self.dropped += lost
+                _log.warning("%d records of requests are lost: %s", lost, error)
 
     def close(self) -> None:
         """Write what waits, and stop."""
@@ -83,6 +83,16 @@ class Journal(Generic[_Note]):
         if self._thread is not None:
             self._thread.join()
         self.flush()
+
+    def _write_out(self, lines: bytes) -> OSError | None:
+        """Give lines to all sinks; the last error, if one cannot take them."""
+        failed = None
+        for sink in self._sinks:
+            try:
+                sink(lines)
+            except OSError as error:
+                failed = error
+        return failed
 
     def _wake(self) -> None:
         if self._thread is None:
