@@ -65,6 +65,19 @@ UDFS = '''
         return [{"a": 1}]
 '''
 
+CALLING = """
+    import webfoot
+    from webfoot import udf
+
+    @udf
+    def leaf(n: int):
+        return [{"n": n}]
+
+    @udf
+    def parent():
+        return webfoot.map("leaf", [1, 2, 3], over="n")
+"""
+
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -224,6 +237,14 @@ def test_a_udf_that_fails_shows_its_authors_frames_and_prints(parent: Path) -> N
     assert "app/webfoot" not in told
 
 
+@pytest.mark.parametrize("runner", ["inline", "processes"])
+def test_run_runs_what_a_udf_calls(home: Path, here: CommandLine, runner: str) -> None:
+    write_udfs(home, calling=CALLING)
+    arguments = "run", "parent", "--runner", runner, "--output", "all.csv"
+    output_of(here(home, *arguments))
+    assert (home / "all.csv").read_text().split() == ["input_n,n", "1,1", "2,2", "3,3"]
+
+
 def test_inline_runs_in_the_terminal_itself(parent: Path) -> None:
     done = webfoot(parent, "run", "fails", "why=sun", "--runner", "inline")
     assert done.returncode == 1
@@ -313,21 +334,9 @@ def test_estimate_measures_a_run_and_then_goes_by_the_records(
     assert [counts.count(f"squares {rows}") for rows in (70, 71)] == [1, 1]
 
 
-def test_estimate_counts_the_calls_that_a_call_makes(home: Path) -> None:
-    text = """
-        import webfoot
-        from webfoot import udf
-
-        @udf
-        def leaf(n: int):
-            return [{"n": n}]
-
-        @udf
-        def parent():
-            return webfoot.map("leaf", [1, 2, 3], over="n")
-    """
-    write_udfs(home, calling=text)
-    done = webfoot(home, "estimate", "parent", "--memory", "1024", "--json")
+def test_estimate_counts_the_calls_that_a_call_makes(home: Path, here: CommandLine) -> None:
+    write_udfs(home, calling=CALLING)
+    done = here(home, "estimate", "parent", "--memory", "1024", "--json")
     [found] = json.loads(output_of(done))
     assert (found["mib"], found["fits"]) == (1024, True)
     requests = 4 * (0.2e-6 + 3 * 5e-6 + 2 * 0.4e-6)

@@ -103,6 +103,7 @@ async def _measured(
         if known and not rerun:
             return known
         call = call or engine.call(udf, (), ANONYMOUS)
+        await parts.start()
         made = (await engine.result(udf, call, rerun=True)).result.run
         again = calls_among(engine.runs.all(), udf.name, call.arguments)
         return [found for found in again if found[0].id == made]

@@ -79,6 +79,7 @@ async def _run(
         # A breakpoint needs the terminal for itself.
         quiet = settings.runner == "inline" or not console.is_terminal
         with contextlib.nullcontext() if quiet else console.status(f"{name} runs…"):
+            await parts.start()
             lineage = parts.engine.request(tally)
             answer = await parts.engine.result(udf, call, rerun=rerun, lineage=lineage)
             wanted = _for_terminal(view) if extension is None else view
