@@ -279,7 +279,7 @@ def test_the_commands_of_the_image_make_what_runs(tmp_path: Path) -> None:
         ran = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
     package = next(installed.glob("lib/python*/site-packages/webfoot"))
-    compiled = next((package / "__pycache__").glob("engine.*.pyc")).read_bytes()
+    compiled = next((package / "__pycache__").glob("registry.*.pyc")).read_bytes()
     assert compiled[4:8] == (1).to_bytes(4, "little")  # Checked against no source.
     environment = start_environment(tmp_path, write_udfs(tmp_path, rows=UDF), installed / "bin")
     del environment["PYTHONPATH"]
