@@ -114,6 +114,21 @@ class Place:
         """The runs that are waited for, by what tells them apart."""
         return self.engine._flights._flights
 
+    async def landed(self) -> None:
+        """Wait until nothing is waited for."""
+        while self.flights:  # noqa: ASYNC110  # the engine has no event for it
+            await asyncio.sleep(0.001)
+
+    async def abandon(self, name: str) -> None:
+        """Ask, and be gone when the run, which was held back, ends."""
+        self.runner.go.clear()
+        asking = asyncio.create_task(self.ask(name))
+        await started(self.runner)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        self.runner.go.set()
+        await self.landed()
+
     def run_with(self, runner: FakeRunner) -> None:
         """Have what is asked from now on run there."""
         loaded, runs = self.engine.registry, self.engine.runs

@@ -19,6 +19,7 @@ from tests.access.issuers import AUDIENCE, provider
 from tests.server_process import COUNT, serve, write_udfs
 
 from webfoot.access.throttling import Limits
+from webfoot.server.bounds import refuse_oversized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +165,13 @@ def test_what_is_too_large_is_refused_unread(
     problem = json.loads(body)
     assert problem["status"] == status
     assert len(problem["detail"]) > 20
+
+
+def test_of_several_lengths_the_first_counts() -> None:
+    headers = [(b"content-length", b"99999999999"), (b"content-length", b"0")]
+    refused = refuse_oversized({"path": "/", "query_string": b"", "headers": headers})
+    assert refused is not None
+    assert refused.status == 413
 
 
 def talk(server: Server, *lines: str) -> str:

@@ -67,11 +67,13 @@ class Journal(Generic[_Note]):
     def flush(self) -> None:
         """Write what waits."""
         with self._writing:
-            lost, error = 0, None
+            lost = 0
+            error: OSError | None = None
             for left in range(len(self._waiting), 0, -_TOGETHER):
                 lines = [self._waiting.popleft() for _ in range(min(left, _TOGETHER))]
                 failed = self._write_out("".join(lines).encode())
-                lost, error = (lost + len(lines), failed) if failed else (lost, error)
+                if failed is not None:
+                    lost, error = lost + len(lines), failed
             if lost:
                 self.dropped += lost
                 _log.warning("%d records of requests are lost: %s", lost, error)

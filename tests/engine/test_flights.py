@@ -172,8 +172,7 @@ def test_a_run_nobody_waits_for_is_cancelled(place: Place, monkeypatch: pytest.M
         asking = asyncio.create_task(place.ask())
         await started(place.runner)
         asking.cancel()
-        while place.flights:  # noqa: ASYNC110  # the engine has no event for it
-            await asyncio.sleep(0.01)
+        await place.landed()
 
     asyncio.run(asyncio.wait_for(ask(), 20))
     assert place.runner.cancelled == 1

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.places import IN_A_FOLDER, started
+from tests.places import IN_A_FOLDER
 
 from webfoot.access.principal import EVERYBODY
 from webfoot.engine import freshness
@@ -291,14 +291,7 @@ def test_rerun_runs_a_fresh_call_again(place: Place) -> None:
 
 def test_an_abandoned_result_is_handed_to_the_next_asker_once(place: Place) -> None:
     async def ask() -> list[int]:
-        place.runner.go.clear()
-        asking = asyncio.create_task(place.ask("live"))
-        await started(place.runner)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-        place.runner.go.set()
-        while place.flights:  # noqa: ASYNC110  # the engine has no event for it
-            await asyncio.sleep(0.001)
+        await place.abandon("live")
         return [(await place.ask("live")).result.executions for _ in range(2)]
 
     assert asyncio.run(ask()) == [1, 2]
@@ -310,14 +303,7 @@ def test_an_abandoned_result_does_not_stay_for_ever(
     monkeypatch.setattr(freshness, "UNCLAIMED_S", 0.1)
 
     async def ask() -> int:
-        place.runner.go.clear()
-        asking = asyncio.create_task(place.ask("live"))
-        await started(place.runner)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-        place.runner.go.set()
-        while place.flights:  # noqa: ASYNC110  # the engine has no event for it
-            await asyncio.sleep(0.001)
+        await place.abandon("live")
         await asyncio.sleep(0.2)
         executions = (await place.ask("live")).result.executions
         assert place.engine._freshness._unclaimed._since == {}

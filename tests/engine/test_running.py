@@ -71,7 +71,7 @@ def test_nothing_is_left_in_the_staging_area(place: Place, tmp_path: Path) -> No
 def test_a_removed_store_is_made_again(place: Place, tmp_path: Path) -> None:
     async def ask() -> None:
         await place.ask()
-        subprocess.run(["rm", "-r", tmp_path / "store"], check=True)  # noqa: ASYNC221
+        subprocess.run(["rm", "-r", tmp_path / "store"], check=True)  # noqa: ASYNC221  # nothing else runs
         assert (await place.ask()).ran
         assert not (await place.ask()).ran
 
@@ -84,7 +84,7 @@ def test_a_store_that_cannot_be_written_fails_the_call_and_says_so(
 ) -> None:
     async def ask() -> None:
         objects = tmp_path / "store/objects"
-        os.rename(objects, tmp_path / "aside")  # noqa: PTH104
+        os.rename(objects, tmp_path / "aside")  # noqa: PTH104  # Path would do the same
         objects.write_text("in the way")
         with pytest.raises(Error, match="the store cannot be written"):
             await place.ask()

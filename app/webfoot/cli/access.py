@@ -12,6 +12,7 @@ import click
 from webfoot.access.key_folder import KeyFolder
 from webfoot.access.usage import Usage
 from webfoot.cli.options import settings_of
+from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 ACCESS = click.option(
     "--access", help="The folder of keys and links.  [default: `access` in the store]"
+)
+FORMATS = click.option(
+    *("--format", "formats"),
+    multiple=True,
+    type=click.Choice(list(MEDIA_TYPES)),
+    help="Only in this format; may be repeated.",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 

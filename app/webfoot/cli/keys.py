@@ -18,6 +18,7 @@ from webfoot.access.throttling import Limits, read_rate
 from webfoot.cli.access import (
     ACCESS,
     AS_JSON,
+    FORMATS,
     key_folder,
     last_uses,
     no_such,
@@ -30,7 +31,6 @@ from webfoot.cli.access import (
 from webfoot.cli.display import print_table
 from webfoot.cli.options import STORE
 from webfoot.quantities import seconds
-from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,12 +56,7 @@ def keys() -> None:
     callback=reading(check_patterns),
     help="Only for UDFs like this, such as 'sales_*'; may be repeated.",
 )
-@click.option(
-    *("--format", "formats"),
-    multiple=True,
-    type=click.Choice(list(MEDIA_TYPES)),
-    help="Only in this format; may be repeated.",
-)
+@FORMATS
 @click.option(
     "--tenant",
     default="",

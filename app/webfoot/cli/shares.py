@@ -20,6 +20,7 @@ from webfoot.assembly import load_folder
 from webfoot.cli.access import (
     ACCESS,
     AS_JSON,
+    FORMATS,
     key_folder,
     last_uses,
     no_such,
@@ -31,7 +32,6 @@ from webfoot.cli.access import (
 )
 from webfoot.cli.display import print_table
 from webfoot.cli.options import FOLDER_OPTION, STORE, pairs_of, settings_of, with_folder
-from webfoot.views import MEDIA_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,12 +61,7 @@ def share() -> None:
 @click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--free", multiple=True, help="A parameter that readers may choose; '*' for all.")
 @click.option("--expires", default=EXPIRES, show_default=True, help="After how long.")
-@click.option(
-    *("--format", "formats"),
-    multiple=True,
-    type=click.Choice(list(MEDIA_TYPES)),
-    help="Only in this format; may be repeated.",
-)
+@FORMATS
 @click.option("--rate", default="", help="How many requests in what time, such as 10/m.")
 @click.option(
     "--tenant", default="", callback=reading(check_tenant), help="Whose data it is about."

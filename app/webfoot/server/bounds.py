@@ -34,11 +34,11 @@ def refuse_oversized(scope: Scope) -> Reply | None:
             " parameters to /udfs/NAME/map",
         )
     headers = scope["headers"]
-    header_bytes, told = 0, b"0"
+    header_bytes, told = 0, b""
     for name, value in headers:
         header_bytes += len(name) + len(value)
         if name == b"content-length":
-            told = value
+            told = told or value
     if len(headers) > _MOST_HEADERS or header_bytes > _MOST_HEADER_BYTES:
         return http_reply(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -77,9 +77,9 @@ class Results:
             result = asked.call.result
             there = result is not None and await self._store.last_used(result) > 0
             return result if there and asked.view.canonical else None
-        return (
-            None if wants_rerun(headers) else await self._engine.peek(asked.call, View("parquet"))
-        )
+        if wants_rerun(headers):
+            return None
+        return await self._engine.peek(asked.call, View("parquet"))
 
     async def peek_view(self, asked: Asked, result: Result, view: View) -> Result | None:
         """A view of what `peek` gave, likewise."""
