@@ -334,9 +334,10 @@ def test_estimate_measures_a_run_and_then_goes_by_the_records(
     assert [counts.count(f"squares {rows}") for rows in (70, 71)] == [1, 1]
 
 
-def test_estimate_counts_the_calls_that_a_call_makes(home: Path, here: CommandLine) -> None:
+def test_estimate_counts_the_calls_that_a_call_makes(home: Path) -> None:
     write_udfs(home, calling=CALLING)
-    done = here(home, "estimate", "parent", "--memory", "1024", "--json")
+    # A process of its own: the memory of this one, after other tests, is no function's.
+    done = webfoot(home, "estimate", "parent", "--memory", "1024", "--json")
     [found] = json.loads(output_of(done))
     assert (found["mib"], found["fits"]) == (1024, True)
     requests = 4 * (0.2e-6 + 3 * 5e-6 + 2 * 0.4e-6)
