@@ -15,7 +15,7 @@ from webfoot import journal as journals
 from webfoot.journal import Journal, Segments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import pytest
@@ -25,8 +25,12 @@ def written(folder: Path) -> list[str]:
     return [line for path in Segments(folder, 1).paths() for line in path.read_text().splitlines()]
 
 
+def as_lines(numbers: Iterable[int]) -> str:
+    return "".join([f"line {number}\n" for number in numbers])
+
+
 def numbered(*sinks: Callable[[bytes], None]) -> Journal[int]:
-    return Journal("line {}\n".format, sinks)
+    return Journal(as_lines, sinks)
 
 
 def test_notes_become_lines_in_their_order(tmp_path: Path) -> None:
@@ -133,7 +137,8 @@ def test_what_is_written_survives_a_kill(tmp_path: Path) -> None:
 import itertools, sys
 from pathlib import Path
 from webfoot.journal import Journal, Segments
-journal = Journal("line {{}}\\n".format, [Segments(Path({str(tmp_path)!r}), 10**9).append])
+write = lambda notes: "".join("line %d\\n" % note for note in notes)
+journal = Journal(write, [Segments(Path({str(tmp_path)!r}), 10**9).append])
 print("ready", flush=True)
 for number in itertools.count():
     journal.add(number)

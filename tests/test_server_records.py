@@ -115,6 +115,16 @@ def test_what_is_asked_for_again_is_told_apart(server: Server) -> None:
     assert "trace" not in records[1]
 
 
+def test_of_the_same_answer_each_who_gets_it_is_told(server: Server) -> None:
+    agents = ["one/1", "two/2", "two/2", "one/1"]
+    for number, agent in enumerate(agents):
+        ask(server, f"same{number}", "/udfs/total.csv?count=2&tag=same", **{"user-agent": agent})
+    records = [record_of(server, f"same{number}")[0] for number in range(4)]
+    assert [record["agent"] for record in records] == agents
+    # What a run has cost is told of the one that led to it.
+    assert [record["runs"] > 0 for record in records] == [True, False, False, False]
+
+
 def test_who_waits_for_a_job_has_joined_it_and_who_comes_later_has_a_hit(server: Server) -> None:
     asked = {"udf": "leaf", "parameters": {"n": 1, "sleep": 1.0, "tag": "job"}}
     job = httpx.post(f"{server.url}/jobs", json=asked).json()["id"]

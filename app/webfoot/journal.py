@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _Note = TypeVar("_Note")
@@ -37,18 +37,24 @@ _log = logging.getLogger(__name__)
 class Journal(Generic[_Note]):
     """Writes notes as lines, on a thread that starts with the first of them.
 
+    A note is kept until then: it should be small, and lead to nothing that is large.
+
     Args:
-        write: Gives the line of a note, with its end.
+        write: Gives the lines of some notes, each with its end.
         sinks: Where lines go.
 
     Attributes:
         dropped: How many notes were lost, as they came too fast or could not be written.
     """
 
-    def __init__(self, write: Callable[[_Note], str], sinks: Sequence[Callable[[bytes], None]]):
+    def __init__(
+        self,
+        write: Callable[[Iterable[_Note]], str],
+        sinks: Sequence[Callable[[bytes], None]],
+    ) -> None:
         self._write = write
         self._sinks = sinks
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[_Note] = deque()
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._writing = threading.Lock()
@@ -56,11 +62,11 @@ class Journal(Generic[_Note]):
         self.dropped = 0
 
     def add(self, note: _Note) -> None:
-        """Have a note written; its line is made now, which is faster than to keep it for later."""
+        """Have a note written."""
         if len(self._waiting) >= _MOST_WAITING:
             self.dropped += 1
             return
-        self._waiting.append(self._write(note))
+        self._waiting.append(note)
         if not self._woken.is_set():
             self._wake()
 
@@ -70,10 +76,10 @@ class Journal(Generic[_Note]):
             lost = 0
             error: OSError | None = None
             for left in range(len(self._waiting), 0, -_TOGETHER):
-                lines = [self._waiting.popleft() for _ in range(min(left, _TOGETHER))]
-                failed = self._write_out("".join(lines).encode())
+                notes = [self._waiting.popleft() for _ in range(min(left, _TOGETHER))]
+                failed = self._write_out(self._write(notes).encode())
                 if failed is not None:
-                    lost, error = lost + len(lines), failed
+                    lost, error = lost + len(notes), failed
             if lost:
                 self.dropped += lost
                 _log.warning("%d records of requests are lost: %s", lost, error)

@@ -271,3 +271,23 @@ def test_what_strangers_invent_does_not_fill_the_memory(
         door.refused(bearer("wf_" + new_id() + "_" + "x" * 43))
     assert len(door.guard._known) <= 3
     door.folder.close()
+
+
+def test_a_key_is_not_kept_for_long_nor_is_much_that_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("webfoot.access.guards.time.monotonic", lambda: clock)
+    door = door_of(tmp_path / "access")
+    (_, early), (_, late) = door.give(), door.give()
+    assert door.ask(bearer(early)) is door.ask(bearer(early))
+    clock += 61
+    door.ask(bearer(late))
+    assert list(door.guard._known) == [f"Bearer {late}".encode()]
+    # A browser sends any name beside a key.
+    pair = base64.b64encode(f"{'x' * 4000}:{late}".encode()).decode()
+    assert (
+        door.ask(("Authorization", f"Basic {pair}")).principal == door.ask(bearer(late)).principal
+    )
+    assert list(door.guard._known) == [f"Bearer {late}".encode()]
+    door.folder.close()

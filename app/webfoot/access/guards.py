@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import time
@@ -31,7 +30,12 @@ if TYPE_CHECKING:
 
 # What was found out of who shows what is good for so long without another look.
 _FRESH_S = 0.5
+# Keys themselves, and not their hashes, which would cost a request more than all else that is asked
+# here: so not for long.
+_FORGOTTEN_S = 60.0
 _REMEMBERED = 10_000
+# Who shows more, which nobody has to, is looked up each time.
+_MOST_SHOWN = 4_000
 # A token is checked on a thread, and may wait for its issuer there: not on all threads.
 _TOKENS_AT_ONCE = 4
 _LOCAL = re.compile(r"127(\.\d+){3}|::1|/.*")
@@ -118,8 +122,8 @@ class DoorGuard:
         self._welcomes_all = welcomes_all
         self._asks = tokens is not None
         self._looked = -math.inf
-        # By a hash of what was shown: who it was, and until when that is sure.
-        self._known: dict[bytes, tuple[Asker, float]] = {}
+        # By what was shown: who it was, and until when that is sure; the latest are last.
+        self._known: dict[str | bytes, tuple[Asker, float]] = {}
         self._checking = anyio.CapacityLimiter(_TOKENS_AT_ONCE)
 
     def asks(self) -> bool:
@@ -133,29 +137,38 @@ class DoorGuard:
         """Who makes a request, if that was found out a moment ago; see `Guard`."""
         if not self.asks():
             return ANYBODY if self._welcomes(scope) else None
-        known = self._known.get(_digest(scope))
+        known = self._known.get(token_in(scope["query_string"]) or shown_in(scope))
         return known[0] if known is not None and time.monotonic() < known[1] else None
 
     async def identify(self, scope: Mapping[str, Any]) -> Asker:
         """Who makes a request; see `Guard`."""
         if not self.asks():
             return self._welcome(scope)
-        token = token_in(scope["query_string"])
+        token, header = token_in(scope["query_string"]), shown_in(scope)
         try:
-            asker, until = self._read_share(token) if token else await self._read(shown_in(scope))
+            asker, until = self._read_share(token) if token else await self._read(header)
         except OSError as error:
             raise out_of_reach(error) from error
         self._saw(asker.principal.id)
-        return self._remember(_digest(scope), asker, until)
+        return self._remember(token or header, asker, until)
 
-    def _remember(self, digest: bytes, asker: Asker, until: float) -> Asker:
+    def _remember(self, shown: str | bytes, asker: Asker, until: float) -> Asker:
         """Note who shows what, for a moment; the record of before, if they are who they were."""
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        before, _ = self._known.get(digest, (asker, 0.0))
+        now = time.monotonic()
+        before, _ = self._known.pop(shown, (asker, 0.0))
         asker = before if vars(before) == vars(asker) else asker
-        self._known[digest] = asker, time.monotonic() + min(until - time.time(), _FRESH_S)
+        self._forget(now - _FORGOTTEN_S)
+        if len(shown) <= _MOST_SHOWN:
+            self._known[shown] = asker, now + min(until - time.time(), _FRESH_S)
         return asker
+
+    def _forget(self, before: float) -> None:
+        """Forget what was sure until some time before, and the oldest if there is too much."""
+        while self._known:
+            oldest = next(iter(self._known))
+            if self._known[oldest][1] > before and len(self._known) < _REMEMBERED:
+                return
+            del self._known[oldest]
 
     def _welcomes(self, scope: Mapping[str, Any]) -> bool:
         # Where the server listens, which no request can pretend.
@@ -210,10 +223,3 @@ class DoorGuard:
 @lru_cache(100)
 def _is_local(host: str) -> bool:
     return _LOCAL.fullmatch(host) is not None
-
-
-def _digest(scope: Mapping[str, Any]) -> bytes:
-    """What stands for what a request shows: no key is kept, and no look-up takes longer by one."""
-    token = token_in(scope["query_string"])
-    kind, shown = (b"share\0", token.encode()) if token else (b"header\0", shown_in(scope))
-    return hashlib.blake2b(kind + shown, digest_size=32).digest()

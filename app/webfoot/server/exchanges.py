@@ -59,10 +59,11 @@ class Exchange:
         status: Of the answer; 0 if there was none, as the client had gone.
         sent: How many bytes of body were sent.
         seconds: How long it took; once it is over.
+        alike: What its record shares with those of the same request; empty until one is made.
     """
 
     # Of the class, as most are never set: there are thousands of exchanges a second.
-    agent = route = udf = extension = key = code = ""
+    agent = route = udf = extension = key = code = alike = ""
     principal: Principal | None = None
     cache: Cache | None = None
     result: Result | None = None
@@ -100,6 +101,8 @@ class Exchange:
         """Note what was found out of an earlier exchange, which had the same request."""
         self.route, self.udf, self.extension = earlier.route, earlier.udf, earlier.extension
         self.key, self.cache, self.result = earlier.key, earlier.cache, earlier.result
+        if self.agent == earlier.agent:
+            self.alike = earlier.alike
 
     def fail(self, error: Error) -> None:
         """Note what went wrong."""
