@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 _Note = TypeVar("_Note")
@@ -49,7 +49,7 @@ class Journal(Generic[_Note]):
 
     def __init__(
         self,
-        write: Callable[[Iterable[_Note]], str],
+        write: Callable[[Sequence[_Note]], str],
         sinks: Sequence[Callable[[bytes], None]],
     ) -> None:
         self._write = write

@@ -17,7 +17,7 @@ from webfoot.server.exchanges import has_failed
 from webfoot.server.logs import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from webfoot.server.exchanges import Exchange
@@ -78,6 +78,7 @@ _EMF_HEAD = b'{"_aws":{"Timestamp":%%d,"CloudWatchMetrics":[%s]},' % json.dumps(
 # bytes were sent. It is all that is kept until the line is written, which is done for many at once:
 # a line by itself costs twice as much, as the request before it has taken the caches.
 Note = tuple[float, str, str, str, float, int]
+_LINE = '{"timestamp":"%s.%06dZ","request_id":"%s"%s%s,"execution_time_ms":%.3f,"bytes_sent":%d}\n'
 
 
 class Records:
@@ -130,17 +131,14 @@ def _note_of(it: Exchange) -> Note:
     return it.began, it.request_id, it.alike, more, it.seconds, it.sent
 
 
-def _lines_of(notes: Iterable[Note]) -> str:
-    """Records as lines of JSON."""
-    lines = []
+def _lines_of(notes: Sequence[Note]) -> str:
+    """Records as lines of JSON; all in one piece, which takes half the time of line by line."""
+    values: list[str | float] = []
     for began, request_id, alike, more, seconds, sent in notes:
-        second, fraction = divmod(began, 1)
-        lines.append(
-            f'{{"timestamp":"{_written(int(second))}.{int(fraction * 1e6):06}Z"'
-            f',"request_id":"{request_id}"{alike}{more}'
-            f',"execution_time_ms":{seconds * 1000:.3f},"bytes_sent":{sent}}}\n'
-        )
-    return "".join(lines)
+        second = int(began)
+        micros = (began - second) * 1e6
+        values += (_written(second), micros, request_id, alike, more, seconds * 1000, sent)
+    return (_LINE * len(notes)) % tuple(values)
 
 
 def _alike_of(it: Exchange) -> str:
