@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[1] / "udfs"
 # It asks GitHub, which is not there in tests: a 5xx says nothing about us.
 NEEDS_NETWORK = {"releases"}
-NOTHING_TO_GET_WRONG = ("GET /shares", "GET /metrics")
+NOTHING_TO_GET_WRONG = ("GET /shares", "GET /metrics", "GET /alerts")
 # What somebody may be told who asks too much at once.
 PASSING = {(503, "server-busy"), (504, "query-timeout"), (504, "udf-timeout")}
 FORMATS = ["parquet", "csv", "json", "ndjson", "arrow", "html"]
@@ -287,7 +287,8 @@ ROUTES = [
     *("/", "/udfs", "/udfs/{name}", "/udfs/{name}.{ext}", "/udfs/{name}/map"),
     *("/udfs/{name}/{text}={text}/data.{ext}", "/runs/{id}", "/jobs", "/jobs/{id}"),
     *("/jobs/{id}.{ext}", "/shares", "/shares/{id}", "/query", "/query.{ext}"),
-    *("/_system/requests.{ext}", "/_system/runs.{ext}", "/_system/{text}.{ext}", "/metrics"),
+    *("/_system/requests.{ext}", "/_system/runs.{ext}", "/_system/{text}.{ext}"),
+    *("/metrics", "/alerts"),
     *("/catalog.duckdb", "/catalog.sql", "/catalog-untyped.{ext}", "/openapi.json", "/docs"),
     *("/healthz", "/readyz", "/static/{id}/{text}", "/{text}", "/{text}/{text}"),
 ]
@@ -381,6 +382,7 @@ def call_every_route(closed: Closed, requests: int) -> dict[int, int]:
         @example(
             target="/query", method="POST", role="admin", headers={}, body=b'{"q": "FROM lake"}'
         )
+        @example(target="/udfs/numbers.csv", method="GET", role="operator", headers={}, body=b"")
         @settings(SETTINGS, max_examples=requests)
         @given(
             target=targets(),

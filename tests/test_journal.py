@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -130,6 +131,26 @@ def test_a_segment_that_somebody_removes_is_begun_anew(tmp_path: Path) -> None:
         path.unlink()
     segments.append(b"there\n")
     assert written(tmp_path) == ["there"]
+
+
+def latest(segments: Segments, since: float, most_bytes: int) -> bytes:
+    copy = io.BytesIO()
+    segments.copy_latest(copy, since, most_bytes)
+    return copy.getvalue()
+
+
+def test_the_latest_is_copied_as_far_back_as_is_asked_for(tmp_path: Path) -> None:
+    for number, text in enumerate((b"one\n", b"two\ntor", b"three\n"), 1):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_bytes(text)
+        os.utime(path, (number, number))
+    segments = Segments(tmp_path, 10**6)
+    assert latest(segments, 0, 100) == b"three\n\ntwo\ntor\none\n\n"
+    assert latest(segments, 2, 100) == b"three\n\ntwo\ntor\n"
+    assert latest(segments, 0, 10) == b"three\n\n\ntor\n"
+    assert latest(segments, 0, 6) == b"three\n\n"
+    assert latest(segments, 4, 100) == b""
+    assert latest(Segments(tmp_path / "nothing", 1), 0, 100) == b""
 
 
 def test_what_is_written_survives_a_kill(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_no_secret_is_in_any_output(tmp_path: Path, log: str) -> None:
             for accept in ("", OPENMETRICS):
                 answer = http.get("/metrics", headers={**operator, "accept": accept})
                 told[f"metrics {accept}"] = answer.raise_for_status().content
+            told["alerts"] = http.get("/alerts", headers=operator).raise_for_status().content
             job = http.post(
                 "/jobs",
                 json={"udf": "connects", "parameters": {"password": PASSWORD}},

@@ -122,6 +122,8 @@ def test_how_a_key_is_sent_is_described(document: dict[str, Any]) -> None:
     assert [*({}, *({name: []} for name in schemes))] == document["security"]
     for path in ("/shares", "/jobs"):
         assert {"401", "403", "429"} <= set(document["paths"][path]["post"]["responses"])
+    for path in ("/metrics", "/alerts"):
+        assert {"401", "403", "429"} <= set(document["paths"][path]["get"]["responses"])
     assert {"401", "403", "429"} <= set(operation(document, "nothing")["responses"])
 
 

@@ -170,8 +170,8 @@ def test_paths_are_told_by_their_templates(
     assert record_of(server, f"{method}{path}")[0]["route"] == route
 
 
-def test_who_only_looks_whether_the_server_lives_is_not_told(server: Server) -> None:
-    for path in ("/healthz", "/readyz"):
+def test_who_only_looks_how_the_server_is_is_not_told(server: Server) -> None:
+    for path in ("/healthz", "/readyz", "/metrics", "/alerts"):
         ask(server, "health", path)
     ask(server, "health", "/udfs")
     assert [record["route"] for record in record_of(server, "health")] == ["/udfs"]

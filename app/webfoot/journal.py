@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import threading
 from collections import deque
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from typing import IO
 
 _Note = TypeVar("_Note")
 
@@ -149,7 +151,28 @@ class Segments:
 
     def size(self) -> int:
         """How much there is, in bytes."""
-        return sum(size for _, size in self._sizes())
+        return sum(state.st_size for _, state in self._states())
+
+    def copy_latest(self, target: IO[bytes], since: float, most_bytes: int) -> None:
+        """Copy the segments that were written to since some time, the latest first.
+
+        Args:
+            target: Gets their lines, older ones among them; what is torn has a line of its own.
+            since: The time, in seconds since 1970.
+            most_bytes: How much to copy; of the segment that does not fit, the end.
+        """
+        left = most_bytes
+        times = ((state.st_mtime, path) for path, state in self._states())
+        for written, path in sorted(times, reverse=True):
+            if written < since or left <= 0:
+                return
+            # Some process may have removed it meanwhile.
+            with contextlib.suppress(FileNotFoundError), path.open("rb") as source:
+                start = max(source.seek(0, os.SEEK_END) - left, 0)
+                source.seek(start)
+                shutil.copyfileobj(source, target)
+                left -= source.tell() - start
+                target.write(b"\n")
 
     def close(self) -> None:
         """Let go of the last segment."""
@@ -174,7 +197,7 @@ class Segments:
 
     def _make_room(self) -> None:
         """Remove the oldest segments, so that a new one fits."""
-        sizes = list(self._sizes())
+        sizes = [(path, state.st_size) for path, state in self._states()]
         over = sum(size for _, size in sizes) - self._most_bytes * (_SEGMENTS - 1) // _SEGMENTS
         for path, size in sizes:
             if over <= 0:
@@ -182,7 +205,7 @@ class Segments:
             path.unlink(missing_ok=True)
             over -= size
 
-    def _sizes(self) -> Iterator[tuple[Path, int]]:
+    def _states(self) -> Iterator[tuple[Path, os.stat_result]]:
         for path in self.paths():
             with contextlib.suppress(FileNotFoundError):
-                yield path, path.stat().st_size
+                yield path, path.stat()

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 PATHS = [
     *("/", "/docs", "/nothing-here", "/udfs/squares", "/udfs/squares?rows=9999"),
     *("/udfs/several", "/udfs/squares?rows=30#table", "/udfs/typed#chart", "/udfs/places#map"),
-    *("/udfs/hostile#table", "/udfs/squares.html"),
+    *("/udfs/hostile#table", "/udfs/squares.html", "/alerts"),
 ]
 # Texts with less contrast to what is behind them than WCAG's level AA asks for.
 FAINT = """() => {

@@ -35,12 +35,12 @@ from webfoot.server.metrics import Metrics
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
 from webfoot.server.records import Records
-from webfoot.server.scraping import metrics_routes
 from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
 from webfoot.server.system import SystemTables, system_routes
 from webfoot.server.telling import tell_visitor
 from webfoot.server.tracing import tracing_of
+from webfoot.server.watching import watching_routes
 from webfoot.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Application(FastAPI):
             *share_routes(access),
             *static_routes(),
             *self.health.routes(),
-            *metrics_routes(counted),
+            *watching_routes(counted, records),
         ]
         self._paths: dict[Any, str] = {route.endpoint: route.path for route in routes}
         self.router.routes.extend(routes)

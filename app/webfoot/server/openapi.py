@@ -85,7 +85,7 @@ def describe(registry: Registry, base_url: str) -> dict[str, Any]:
         }
         paths[f"/udfs/{udf.name}/map"] = {"post": _map_operation(udf)}
     if paths:
-        paths |= _job_paths() | _share_paths() | {"/metrics": {"get": _metrics_operation()}}
+        paths |= _job_paths() | _share_paths() | _watching_paths()
     paths |= _query_paths()
     return {
         "openapi": "3.1.0",
@@ -210,16 +210,24 @@ def _share_paths() -> dict[str, Any]:
     }
 
 
-def _metrics_operation() -> dict[str, Any]:
+def _watching_paths() -> dict[str, Any]:
+    metrics: dict[str, Any] = {"text/plain": {}, "application/openmetrics-text": {}}
+    alerts: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}, "text/html": {}}
+    errors = _errors(_REFUSALS)
     return {
-        "operationId": "show_metrics",
-        "summary": "What the server counts, as Prometheus reads it",
-        "responses": {
-            "200": {
-                "description": "All metrics.",
-                "content": {"text/plain": {}, "application/openmetrics-text": {}},
-            },
-            **_errors(_REFUSALS),
+        "/metrics": {
+            "get": {
+                "operationId": "show_metrics",
+                "summary": "What the server counts, as Prometheus reads it",
+                "responses": {"200": {"description": "All metrics.", "content": metrics}, **errors},
+            }
+        },
+        "/alerts": {
+            "get": {
+                "operationId": "show_alerts",
+                "summary": "Whether requests fail or take long, and memory is short, just now",
+                "responses": {"200": {"description": "All alerts.", "content": alerts}, **errors},
+            }
         },
     }
 

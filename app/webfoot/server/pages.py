@@ -82,7 +82,7 @@ def _udf_routes(engine: Engine, settings: Settings) -> list[Route]:
         from webfoot.snippets import snippets  # noqa: PLC0415
 
         given = _given(request)
-        return _page(
+        return show_page(
             request,
             "udf.html",
             udf=udf,
@@ -123,7 +123,7 @@ def _run_routes(engine: Engine, settings: Settings) -> list[Route]:
         # Of others, it is a few words.
         is_asked = record.kind in ("call", "query")
         arguments: dict[str, Any] = json.loads(record.arguments) if is_asked else {}
-        page = _page(
+        page = show_page(
             request,
             "run.html",
             it={"parent": None, "trace": None, "log": None, **shown},
@@ -143,7 +143,7 @@ def _show_openapi(request: Request) -> Response:
 
 
 def _show_docs(request: Request) -> Response:
-    return _page(request, "docs.html", document=_openapi(request))
+    return show_page(request, "docs.html", document=_openapi(request))
 
 
 def _openapi(request: Request) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _catalog_page(request: Request, settings: Settings) -> Response:
     asked = request.query_params.get("q", "").strip()
     entries = [(udf, _searched(udf)) for udf in registry.values()]
     words = asked.casefold().split()
-    return _page(
+    return show_page(
         request,
         "catalog.html",
         entries=entries,
@@ -196,7 +196,8 @@ def _searched(udf: Udf) -> str:
     return " ".join(" ".join(parts).casefold().split())
 
 
-def _page(request: Request, template: str, **values: Any) -> Response:
+def show_page(request: Request, template: str, **values: Any) -> Response:
+    """A page of one of the templates that extend `layout.html`."""
     page = render_page(template, base_url_of(request), **values)
     return HTMLResponse(page, headers=_PAGE_HEADERS)
 

@@ -100,7 +100,7 @@ _PATHS: tuple[tuple[re.Pattern[str], Mapping[str, Need]], ...] = tuple(
         (r"/jobs/[^/]+", {**_reading(Need.JOBS), "DELETE": Need.JOBS}),
         (r"/shares", {**_reading(Need.SHARE), "POST": Need.SHARE}),
         (r"/shares/[^/]+", {"DELETE": Need.SHARE}),
-        (r"/metrics", _reading(Need.METRICS)),
+        (r"/(?:metrics|alerts)", _reading(Need.METRICS)),
         (r"/_system/[^/.]+\.[^/]+", _reading(Need.ADMIN)),
     )
 )

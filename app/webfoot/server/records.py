@@ -51,8 +51,8 @@ COLUMNS = {
     "memory_used_mb": "DOUBLE",
     "agent": "VARCHAR",
 }
-# Who looks whether the server lives asks for these all day.
-_UNTOLD = frozenset({"/healthz", "/readyz", "/metrics", "/static/{version}/{file}"})
+# Who looks how the server is asks for these all day.
+_UNTOLD = frozenset({"/healthz", "/readyz", "/metrics", "/alerts", "/static/{version}/{file}"})
 # What many records share; the last three only if there is a result.
 _ALIKE = (
     *("method", "route", "udf", "format", "key", "http_status", "code", "cache", "agent"),
