@@ -19,7 +19,7 @@ from webfoot.tables.conversion import Batches, to_batches
 from webfoot.tables.parquet import BYTES_A_GROUP, ROWS_A_GROUP, read_schema, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -87,10 +87,11 @@ def wide_texts(rows: int) -> pa.Table:
     return pa.table({"text": [random.bytes(200).hex() for _ in range(rows)]})
 
 
-@pytest.mark.parametrize("table", [numbers(300_000), wide_texts(20_000)], ids=["long", "wide"])
+@pytest.mark.parametrize(("made", "rows"), [(numbers, 300_000), (wide_texts, 20_000)])
 def test_the_same_rows_have_the_same_bytes_however_they_are_cut(
-    table: pa.Table, tmp_path: Path
+    made: Callable[[int], pa.Table], rows: int, tmp_path: Path
 ) -> None:
+    table = made(rows)
     drafts = {
         write(to_batches(iter(table.to_batches(max_chunksize=size))), tmp_path / f"{size}").etag
         for size in (777, 10_000, 99_999, ROWS_A_GROUP, 300_000)
@@ -117,17 +118,20 @@ def group_bytes(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "batches",
+    "made",
     [
-        [wide(300, 1_000_000)],
-        [wide(10, 1_000_000)] * 30,
-        [wide(1, 100_000_000), wide(100, 1_000_000)],
+        lambda: [wide(300, 1_000_000)],
+        lambda: [wide(10, 1_000_000)] * 30,
+        lambda: [wide(1, 100_000_000), wide(100, 1_000_000)],
         # Few rows hold most of the bytes.
-        [pa.concat_batches([wide(200, 1_000_000), wide(20_000, 1)])],
+        lambda: [pa.concat_batches([wide(200, 1_000_000), wide(20_000, 1)])],
     ],
     ids=["one batch", "many batches", "a row larger than a group", "uneven"],
 )
-def test_row_groups_are_bounded_in_bytes(batches: list[pa.RecordBatch], tmp_path: Path) -> None:
+def test_row_groups_are_bounded_in_bytes(
+    made: Callable[[], list[pa.RecordBatch]], tmp_path: Path
+) -> None:
+    batches = made()
     path = tmp_path / "x.parquet"
     draft = write(Batches(batches[0].schema, iter(batches)), path)
     assert draft.rows == sum(len(batch) for batch in batches)
