@@ -12,6 +12,7 @@ import httpx
 from rich.console import Console
 
 from bench import (
+    access_log,
     cold_start,
     conformance,
     executions,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "first_call": first_call.run,
     "throughput": throughput.run,
     "records": records.run,
+    "access_log": access_log.run,
     "overload": overload.run,
     "runaway": runaway.run,
     "large": large.run,

@@ -91,14 +91,21 @@ def webfoot_command() -> list[str]:
 
 @contextlib.contextmanager
 def webfoot(
-    store: Path | None = None, *, env: Mapping[str, str] | None = None, workers: int = 2
+    store: Path | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    workers: int = 2,
+    access_log: bool = False,
 ) -> Iterator[Peer]:
-    """Run `webfoot serve` on the benchmarks' UDFs, with a store of its own."""
+    """Run `webfoot serve` on the benchmarks' UDFs, with a store of its own.
+
+    Without a line for each request, as its peers: none of them writes one.
+    """
     command, port = webfoot_command(), free_port()
     with tempfile.TemporaryDirectory(prefix="bench-store-") as folder:
         command += ["serve", str(UDFS), "--host", HOST, "--port", str(port)]
-        # As its peers: none of them writes a line per request.
-        command += ["--store", str(store or folder), "--workers", str(workers), "--no-access-log"]
+        command += ["--store", str(store or folder), "--workers", str(workers)]
+        command += ["--access-log" if access_log else "--no-access-log"]
         with running(command, env=env) as child:
             wait_for(child, f"http://{HOST}:{port}/readyz")
             yield Peer(f"http://{HOST}:{port}", child.pid)
@@ -116,6 +123,19 @@ def serving(app: str, *, env: Mapping[str, str] | None = None) -> Iterator[Peer]
     with running(command, env=env) as child:
         wait_for(child, f"http://{HOST}:{port}/")
         yield Peer(f"http://{HOST}:{port}", child.pid)
+
+
+@contextlib.contextmanager
+def webfoot_in_uvicorn() -> Iterator[Peer]:
+    """Run the same under uvicorn alone, which writes a line for each request."""
+    port = free_port()
+    app = "webfoot.server.application:create_app"
+    command = [sys.executable, "-m", "uvicorn", "--factory", app, "--host", HOST]
+    with tempfile.TemporaryDirectory(prefix="bench-store-") as folder:
+        env = {"WEBFOOT_FOLDER": str(UDFS), "WEBFOOT_STORE": folder, "WEBFOOT_WORKERS": "2"}
+        with running([*command, "--port", str(port)], env=env) as child:
+            wait_for(child, f"http://{HOST}:{port}/readyz")
+            yield Peer(f"http://{HOST}:{port}", child.pid)
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ def measure(sides: dict[str, list[Server]], rounds: int, seconds: int) -> dict[s
     found = {side: [Measured() for _ in servers] for side, servers in sides.items()}
     for server in (server for servers in sides.values() for server in servers):
         wrk(server.url, 1, *server.headers)
-    for _, number in product(range(rounds), range(PROCESSES)):
+    for _, number in product(range(rounds), range(min(map(len, found.values())))):
         # Back and forth, so that no side is always the first.
         order = list(sides) if number % 2 else list(reversed(sides))
         for side in order:

@@ -7,6 +7,7 @@ import gc
 import ipaddress
 import logging
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,6 +64,7 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
     from webfoot.cli.connections import BoundedProtocol  # noqa: PLC0415  # likewise
     from webfoot.cli.draining import DrainingServer  # noqa: PLC0415  # likewise
     from webfoot.server import create_app  # noqa: PLC0415  # likewise: FastAPI
+    from webfoot.server.access_log import AccessLog, unstyled  # noqa: PLC0415  # likewise
 
     if options["reload"] and options["debug"] is None:
         options["debug"] = True
@@ -77,8 +79,11 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         if settings.log == "text":
             click.echo("\n".join(said))
             show_problems(registry)
+        # As JSON, the records of requests take its place.
+        has_lines = access_log and settings.log == "text"
+        style = click.style if sys.stdout.isatty() else unstyled
         config = uvicorn.Config(
-            app,
+            AccessLog(app, sys.stdout, style) if has_lines else app,
             log_config=_log_config(settings.log),
             http=BoundedProtocol,
             ws="none",
@@ -86,8 +91,7 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
             timeout_keep_alive=75,
             # Who may say what a client asked for, and what of it, is ours to decide.
             proxy_headers=False,
-            # As JSON, the records of requests take its place.
-            access_log=access_log and settings.log == "text",
+            access_log=False,
             log_level="info" if access_log else "warning",
             timeout_graceful_shutdown=_STOPPING_S,
         )

@@ -10,7 +10,6 @@ from webfoot.access.credentials import masked
 from webfoot.masking import mask
 from webfoot.server.exchanges import REQUEST_ID
 
-_ACCESS = "uvicorn.access"
 _TRACEBACKS = logging.Formatter()
 
 
@@ -19,13 +18,7 @@ class MaskingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask what is to be logged."""
-        if record.name == _ACCESS and isinstance(record.args, tuple):
-            # One by one: its formatter wants them apart.
-            record.args = tuple(
-                without_secrets(a) if isinstance(a, str) else a for a in record.args
-            )
-        else:
-            record.msg, record.args = without_secrets(record.getMessage()), None
+        record.msg, record.args = without_secrets(record.getMessage()), None
         if record.exc_info and not record.exc_text:
             record.exc_text = without_secrets(_TRACEBACKS.formatException(record.exc_info))
         return True
