@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from tests.server_process import serve, write_udfs
+from uvicorn.logging import DefaultFormatter
 
 from webfoot.server.exchanges import REQUEST_ID
 from webfoot.server.logs import JsonFormatter, MaskingFilter
@@ -34,6 +35,14 @@ def test_a_message_is_masked_as_a_whole() -> None:
     masked = record("asked %s=%s", "token", "abc")
     assert MaskingFilter().filter(masked)
     assert masked.getMessage() == "asked token=***"
+
+
+def test_a_terminal_sees_the_same_message() -> None:
+    masked = record("Started server process [%d], token=abc", 4711)
+    masked.color_message = "Started server process [\x1b[36m%d\x1b[0m], token=abc"
+    MaskingFilter().filter(masked)
+    line = DefaultFormatter("%(message)s", use_colors=True).format(masked)
+    assert line == "Started server process [4711], token=***"
 
 
 def test_a_traceback_is_masked() -> None:

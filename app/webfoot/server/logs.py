@@ -19,6 +19,8 @@ class MaskingFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask what is to be logged."""
         record.msg, record.args = without_secrets(record.getMessage()), None
+        # The same for a terminal, by uvicorn; it has the arguments that are in the message now.
+        vars(record).pop("color_message", None)
         if record.exc_info and not record.exc_text:
             record.exc_text = without_secrets(_TRACEBACKS.formatException(record.exc_info))
         return True
