@@ -519,6 +519,25 @@ def test_other_methods_are_405_and_told_which_are_not(http: httpx.Client, method
         assert problem(refused)["code"] == "method-not-allowed"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "../query?sql=SELECT 1", "POST"),
+        ("DELETE", "../query", "POST"),
+        ("POST", "../query.json", "GET, HEAD"),
+        ("GET", "small/map", "POST"),
+        ("PUT", "nothing/map", "POST"),
+        ("DELETE", "../jobs/none.csv", "GET, HEAD"),
+    ],
+)
+def test_a_table_that_is_asked_for_otherwise_says_how(
+    http: httpx.Client, method: str, path: str, allowed: str
+) -> None:
+    refused = http.request(method, path)
+    assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+    assert "GET /query.json?sql=" in problem(refused)["detail"]
+
+
 def _raw(server: Server, head: bytes) -> bytes:
     port = int(server.url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port), 20) as connection:

@@ -126,11 +126,11 @@ def wanted_by(scope: Scope) -> Wanted | None:
     # With a slash at its end, the router sends on to the path without.
     bare = path.rstrip("/") or "/"
     needs = next((needs for pattern, needs in _PATHS if pattern.fullmatch(bare)), None)
-    if needs is None:
+    # Tables are in front of the router, and have one address, and their methods.
+    is_table = needs is not None and any(need in FOR_RESULTS for need in needs.values())
+    if needs is None or (is_table and (path != bare or method not in needs)):
         return None
-    need = needs.get(method, Need.NAME)
-    # Tables are in front of the router, and have one address.
-    return None if need in FOR_RESULTS and path != bare else Wanted(need)
+    return Wanted(needs.get(method, Need.NAME))
 
 
 @lru_cache(1_000)

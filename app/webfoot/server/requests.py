@@ -101,6 +101,13 @@ def path_of(scope: Scope) -> str:
     return path.removeprefix(scope.get("root_path", ""))
 
 
+def table_methods(path: str) -> list[str]:
+    """How a table can be asked for at a path; empty if there can be none."""
+    read, sent = (PATH, _JOB_PATH, SQL_PATH), (MAP_PATH, SQL_BODY_PATH)
+    patterns = {"GET": read, "HEAD": read, "POST": sent}
+    return [method for method, each in patterns.items() if any(one.fullmatch(path) for one in each)]
+
+
 def match_folders(scope: Scope) -> re.Match[str] | None:
     """A path with parameters as folders, not decoded yet: a value may have a slash in it."""
     if "=" not in scope["path"]:

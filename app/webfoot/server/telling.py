@@ -18,7 +18,13 @@ from webfoot.server.problems import (
     retry_after_of,
     sheet_reply,
 )
-from webfoot.server.requests import path_of, read_headers, wants_inline_errors, wants_mark
+from webfoot.server.requests import (
+    path_of,
+    read_headers,
+    table_methods,
+    wants_inline_errors,
+    wants_mark,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,8 +96,17 @@ def _passes(error: Error) -> bool:
 
 
 def tell_nothing(scope: Scope) -> Reply:
-    """That there is nothing at an address."""
-    reply = http_reply(HTTPStatus.NOT_FOUND)
+    """That there is nothing at an address, or nothing for this method."""
+    path = path_of(scope)
+    if methods := table_methods(path):
+        reply = http_reply(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            f"{path} takes {' and '.join(methods)}; a table in an address has a format:"
+            " GET /query.json?sql=…, GET /udfs/NAME.json?parameter=…",
+            [(b"allow", ", ".join(methods).encode())],
+        )
+    else:
+        reply = http_reply(HTTPStatus.NOT_FOUND)
     return page_reply(reply, base_url_of(scope)) if wants_page(read_headers(scope)) else reply
 
 
