@@ -97,11 +97,10 @@ def _passes(error: Error) -> bool:
 
 def tell_nothing(scope: Scope) -> Reply:
     """That there is nothing at an address, or nothing for this method."""
-    path = path_of(scope)
-    if methods := table_methods(path):
+    if methods := table_methods(path_of(scope)):
         reply = http_reply(
             HTTPStatus.METHOD_NOT_ALLOWED,
-            f"{path} takes {' and '.join(methods)}; a table in an address has a format:"
+            f"this address takes {' and '.join(methods)}; a table in an address has a format:"
             " GET /query.json?sql=…, GET /udfs/NAME.json?parameter=…",
             [(b"allow", ", ".join(methods).encode())],
         )
