@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from bench import peers
 from bench.processes import UnavailableError
-from bench.reads import store
-from bench.records import Server, measure
+from bench.records import Server, all_rates, least_cpu_us, measure, stored
 from bench.report import Report, Target
 from bench.throughput import CONNECTIONS, SIZE
 
 if TYPE_CHECKING:
     from bench.options import Options
-    from bench.peers import Peer
 
 NONE, OURS, UVICORNS = "none", "ours", "uvicorn's"
 SERVERS = 2
@@ -33,26 +31,18 @@ def run(options: Options) -> Report:
         sides: dict[str, list[Server]] = {NONE: [], OURS: [], UVICORNS: []}
         try:
             for _ in range(SERVERS):
-                sides[NONE].append(_stored(stack.enter_context(peers.webfoot())))
-                sides[OURS].append(_stored(stack.enter_context(peers.webfoot(access_log=True))))
-                sides[UVICORNS].append(_stored(stack.enter_context(peers.webfoot_in_uvicorn())))
+                sides[NONE].append(stored(stack.enter_context(peers.webfoot())))
+                sides[OURS].append(stored(stack.enter_context(peers.webfoot(access_log=True))))
+                sides[UVICORNS].append(stored(stack.enter_context(peers.webfoot_in_uvicorn())))
             found = measure(sides, options.turns(8, 3), 2)
         except UnavailableError as exc:
             report.notes.append(str(exc))
             return report
-    rates = {
-        side: statistics.median(rate for each in servers for rate in each.rates)
-        for side, servers in found.items()
-    }
+    rates = {side: statistics.median(all_rates(servers)) for side, servers in found.items()}
     for side, rate in rates.items():
-        cpu_us = statistics.median([min(each.cpu_us) for each in found[side]])
-        report.rows.append((side, rate, cpu_us, rate / rates[NONE]))
+        report.rows.append((side, rate, least_cpu_us(found[side]), rate / rates[NONE]))
     ratio = rates[OURS] / rates[UVICORNS]
     report.targets = [
         Target("requests/s, in times of those with uvicorn's", "at least", 1.5, ratio)
     ]
     return report
-
-
-def _stored(peer: Peer) -> Server:
-    return Server(peer.url + store(peer.url, SIZE)[0], peer.pid)

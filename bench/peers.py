@@ -112,13 +112,21 @@ def webfoot(
 
 
 @contextlib.contextmanager
-def serving(app: str, *, env: Mapping[str, str] | None = None) -> Iterator[Peer]:
-    """Run an app factory under uvicorn, with the settings that make it fastest."""
+def serving(
+    app: str,
+    *,
+    env: Mapping[str, str] | None = None,
+    log: Sequence[str] = ("--log-level", "error", "--no-access-log"),
+) -> Iterator[Peer]:
+    """Run an app factory under uvicorn, with the settings that make it fastest.
+
+    What it logs is uvicorn's to say if `log` is empty.
+    """
     port = free_port()
     command = [
         *(sys.executable, "-m", "uvicorn", "--factory", app),
         *("--host", HOST, "--port", str(port), "--timeout-keep-alive", "75"),
-        *("--log-level", "error", "--no-access-log"),
+        *log,
     ]
     with running(command, env=env) as child:
         wait_for(child, f"http://{HOST}:{port}/")
@@ -128,14 +136,11 @@ def serving(app: str, *, env: Mapping[str, str] | None = None) -> Iterator[Peer]
 @contextlib.contextmanager
 def webfoot_in_uvicorn() -> Iterator[Peer]:
     """Run the same under uvicorn alone, which writes a line for each request."""
-    port = free_port()
     app = "webfoot.server.application:create_app"
-    command = [sys.executable, "-m", "uvicorn", "--factory", app, "--host", HOST]
     with tempfile.TemporaryDirectory(prefix="bench-store-") as folder:
         env = {"WEBFOOT_FOLDER": str(UDFS), "WEBFOOT_STORE": folder, "WEBFOOT_WORKERS": "2"}
-        with running([*command, "--port", str(port)], env=env) as child:
-            wait_for(child, f"http://{HOST}:{port}/readyz")
-            yield Peer(f"http://{HOST}:{port}", child.pid)
+        with serving(app, env=env, log=()) as peer:
+            yield peer
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from bench.throughput import CONNECTIONS, SIZE, wrk
 
 if TYPE_CHECKING:
     from bench.options import Options
+    from bench.peers import Peer
 
 WITHOUT, RECORDS, BOTH = "neither", "records", "keys and records"
 PROCESSES = 3
@@ -72,14 +73,9 @@ def run(options: Options) -> Report:
         except UnavailableError as exc:
             report.notes.append(str(exc))
             return report
-    rates = {
-        side: [rate for each in measured for rate in each.rates] for side, measured in found.items()
-    }
+    rates = {side: all_rates(measured) for side, measured in found.items()}
     medians = {side: statistics.median(each) for side, each in rates.items()}
-    cpu_us = {
-        side: statistics.median([min(each.cpu_us) for each in measured])
-        for side, measured in found.items()
-    }
+    cpu_us = {side: least_cpu_us(measured) for side, measured in found.items()}
     for side, rate in medians.items():
         report.rows.append((side, rate, cpu_us[side], cpu_us[side] / cpu_us[WITHOUT]))
     # Each with the one beside it: what else the machine does changes from minute to minute.
@@ -96,10 +92,24 @@ def run(options: Options) -> Report:
     return report
 
 
+def all_rates(servers: list[Measured]) -> list[float]:
+    """What all servers of a side did, in requests per second."""
+    return [rate for each in servers for rate in each.rates]
+
+
+def least_cpu_us(servers: list[Measured]) -> float:
+    """Microseconds of a processor for a request of a side: of each server's best round."""
+    return statistics.median([min(each.cpu_us) for each in servers])
+
+
+def stored(peer: Peer) -> Server:
+    """A server, once it has stored the result."""
+    return Server(peer.url + store(peer.url, SIZE)[0], peer.pid)
+
+
 def start(stack: ExitStack, **env: str) -> Server:
     """A server that has stored the result."""
-    peer = stack.enter_context(peers.webfoot(env=env))
-    return Server(peer.url + store(peer.url, SIZE)[0], peer.pid)
+    return stored(stack.enter_context(peers.webfoot(env=env)))
 
 
 def start_with_key(stack: ExitStack, access: Path) -> Server:

@@ -6,13 +6,13 @@ import asyncio
 import io
 import logging
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import click
 import httpx
 import pytest
 from tests.server_process import INLINE, serve, write_udfs
 from uvicorn.logging import AccessFormatter
+from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 from webfoot.server import access_log
 from webfoot.server.access_log import AccessLog, unstyled
@@ -59,10 +59,8 @@ def logged(
 
 
 def uvicorns(asked: Scope, status: int, *, colours: bool) -> str:
-    url = quote(asked["path"])
-    if asked["query_string"]:
-        url += f"?{asked['query_string'].decode()}"
-    client = "{}:{}".format(*asked["client"]) if asked["client"] else ""
+    given: Any = asked
+    client, url = get_client_addr(given), get_path_with_query_string(given)
     args = (client, asked["method"], url, asked["http_version"], status)
     record = logging.LogRecord("uvicorn.access", logging.INFO, "", 1, SAID, args, None)
     return AccessFormatter(UVICORN, use_colors=colours).format(record) + "\n"

@@ -42,6 +42,7 @@ class AccessLog:
         self._app = app
         self._output = output
         self._style = style
+        self._level = style("INFO", fg="green") + ":     "
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have a request answered."""
@@ -62,7 +63,7 @@ class AccessLog:
         # Whoever has read the lines may be gone.
         with contextlib.suppress(OSError):
             self._output.write(
-                f'{_level(self._style)}{client} - "{asked}" {_answered(self._style, status)}\n'
+                f'{self._level}{client} - "{asked}" {_answered(self._style, status)}\n'
             )
             self._output.flush()
 
@@ -77,11 +78,6 @@ def _shown(path: str, query: bytes) -> str:
     """What was asked for, as it was sent, but for secrets."""
     url = quote(path)
     return without_secrets(f"{url}?{query.decode('ascii', 'backslashreplace')}" if query else url)
-
-
-@lru_cache(2)
-def _level(style: Callable[..., str]) -> str:
-    return style("INFO", fg="green") + ":     "
 
 
 @lru_cache(1_000)

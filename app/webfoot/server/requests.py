@@ -103,9 +103,13 @@ def path_of(scope: Scope) -> str:
 
 def table_methods(path: str) -> list[str]:
     """How a table can be asked for at a path; empty if there can be none."""
-    read, sent = (PATH, _JOB_PATH, SQL_PATH), (MAP_PATH, SQL_BODY_PATH)
-    patterns = {"GET": read, "HEAD": read, "POST": sent}
-    return [method for method, each in patterns.items() if any(one.fullmatch(path) for one in each)]
+    if _JOB_PATH.fullmatch(path):
+        return ["GET", "HEAD"]
+    return [
+        method
+        for method, pattern in _PATTERNS.items()
+        if pattern.fullmatch(path) or _SQL_PATTERNS[method].fullmatch(path)
+    ]
 
 
 def match_folders(scope: Scope) -> re.Match[str] | None:
