@@ -157,25 +157,52 @@ def test_a_job_of_a_request_has_a_request_s_time_and_one_that_was_asked_for_its_
     play(scene)
 
 
-def test_a_request_s_job_ends_when_nobody_comes_back(place: Place, play: Play) -> None:
-    place.runner.go.clear()
-
-    async def scene(jobs: Jobs) -> None:
-        left = await jobs.attended(place.call(), back_s=1)
-        kept = await jobs.attended(place.call(n=2), back_s=1)
-        own = await jobs.submit(place.call(n=3))
-
-        async def hold() -> None:
-            for _ in range(10):
-                assert not (await jobs.wait(kept, 0.25)).over
-
-        await asyncio.gather(hold(), until(jobs, left, "cancelled"))
-        await until(jobs, kept, "cancelled")
-        assert (await jobs.get(own.id, EVERYBODY)).state == "running"
+@pytest.mark.parametrize("asked", ["here", "elsewhere"])
+def test_a_request_s_job_goes_on_while_somebody_waits_and_ends_when_nobody_does(
+    place: Place, open_records: Open, asked: str
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        running = jobs_of(place, open_records())
+        waiting = running if asked == "here" else jobs_of(place, open_records())
+        left = await running.attended(place.call(), back_s=1)
+        kept = await running.attended(place.call(n=2), back_s=4)
+        own = await running.submit(place.call(n=3))
+        for _ in range(11):
+            assert not (await waiting.wait(kept, 0.5)).over
+        assert (await until(running, left, "cancelled")).back_s == 1
+        assert (await running.get(own.id, EVERYBODY)).state == "running"
         place.runner.go.set()
-        await until(jobs, own, "done")
+        await until(running, own, "done")
+        await until(running, kept, "done")
+        for jobs in {running, waiting}:
+            await jobs.close()
 
-    play(scene)
+    asyncio.run(scene())
+
+
+def test_who_waits_says_so_again_before_it_is_forgotten(
+    place: Place, open_records: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: asyncio.Queue[float] = asyncio.Queue()
+
+    async def scene() -> None:
+        records = open_records()
+        jobs = jobs_of(place, records)
+        # Nobody runs it.
+        job = await records.add(new_job(place.call(), 60, back_s=0.5), None)
+
+        async def say(_: Job, seconds: float) -> None:
+            said.put_nowait(seconds)
+
+        monkeypatch.setattr(records, "wait_for", say)
+        waiting = asyncio.ensure_future(jobs.wait(job, 50))
+        for _ in range(3):
+            assert await said.get() == 1.0
+        waiting.cancel()
+        await jobs.close()
+
+    asyncio.run(scene())
 
 
 def test_requests_for_one_call_are_one_job_until_it_has_ended(place: Place, play: Play) -> None:
@@ -329,23 +356,6 @@ def test_servers_cancel_and_wait_for_each_other_s_jobs(place: Place, open_record
         waiting = asyncio.ensure_future(other.wait(first, 20))
         place.runner.go.set()
         assert (await waiting).state == "done"
-        await one.close()
-        await other.close()
-
-    asyncio.run(scene())
-
-
-def test_a_request_s_job_goes_on_while_somebody_waits_at_another_server(
-    place: Place, open_records: Open
-) -> None:
-    async def scene() -> None:
-        place.runner.go.clear()
-        one, other = (jobs_of(place, open_records()) for _ in range(2))
-        job = await one.attended(place.call(), back_s=1)
-        waited = await other.wait(job, 2.5)
-        assert waited.state == "running"
-        # Nobody waits any more.
-        assert (await until(one, job, "cancelled")).back_s == 1
         await one.close()
         await other.close()
 
