@@ -76,8 +76,8 @@ class S3Server:
         self.client.create_bucket(Bucket=name)
         return S3Place(name, "some/prefix")
 
-    def open_store(self, place: S3Place, lease_s: float = 2.0) -> S3Store:
-        """A store there, whose dead do not keep the others waiting for long."""
+    def open_store(self, place: S3Place, lease_s: float = 15.0) -> S3Store:
+        """A store there; with leases that no living holder loses, unless they are to end."""
         return S3Store(Bucket(place, self.access), 10**9, lease_s)
 
 

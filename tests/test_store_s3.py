@@ -339,9 +339,9 @@ def place(moto: S3Server) -> S3Place:
 def open_store(moto: S3Server, place: S3Place) -> Iterator[Callable[..., S3Store]]:
     opened: list[S3Store] = []
 
-    def open_it(**access: Any) -> S3Store:
+    def open_it(lease_s: float = 15.0, **access: Any) -> S3Store:
         bucket = Bucket(place, replace(moto.access, **access))
-        opened.append(S3Store(bucket, 10**9, lease_s=2.0))
+        opened.append(S3Store(bucket, 10**9, lease_s))
         return opened[-1]
 
     yield open_it
@@ -509,23 +509,23 @@ def test_a_reader_of_an_expired_result_is_known_to_other_servers(
 
 
 def test_a_holder_whose_lease_is_gone_is_stopped(
-    moto: S3Server, place: S3Place, open_store: Callable[[], S3Store]
+    moto: S3Server, place: S3Place, open_store: Callable[..., S3Store]
 ) -> None:
     async def hold() -> None:
-        async with open_store().claim(CALLS[0]):
+        async with open_store(lease_s=2.0).claim(CALLS[0]):
             name = place.name(f"claims/{CALLS[0]}")
             moto.client.put_object(Bucket=place.bucket, Key=name, Body=b"another's")
-            await asyncio.sleep(20)
+            await asyncio.sleep(50)
 
     with pytest.raises(ServerBusy, match="could not be told in time"):
-        asyncio.run(asyncio.wait_for(hold(), 15))
+        asyncio.run(asyncio.wait_for(hold(), 40))
     assert names(moto, place) == [f"claims/{CALLS[0]}"], "it is another's, and stays"
 
 
 def test_a_holder_that_cannot_renew_is_stopped_before_others_take_over(
-    open_store: Callable[[], S3Store], monkeypatch: pytest.MonkeyPatch
+    open_store: Callable[..., S3Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off, other = open_store(), open_store()
+    cut_off, other = open_store(lease_s=2.0), open_store(lease_s=2.0)
     inside: list[str] = []
 
     async def refuse(name: str, data: bytes, etag: str) -> str:
@@ -581,7 +581,7 @@ def test_a_claim_that_is_cancelled_while_it_is_taken_is_let_go(
         with pytest.raises(asyncio.CancelledError):
             await entering
         monkeypatch.undo()
-        await asyncio.wait_for(enter(), 1.5)
+        await asyncio.wait_for(enter(), 10)  # Sooner than a lease ends.
 
     asyncio.run(cancel())
 
