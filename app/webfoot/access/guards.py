@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from webfoot.access.tokens import Tokens
 
 # What was found out of who shows what is good for so long without another look.
-_FRESH_S = 0.5
+_FRESH_S = 0.25
 # Keys themselves, and not their hashes, which would cost a request more than all else that is asked
 # here: so not for long.
 _FORGOTTEN_S = 60.0

@@ -34,6 +34,7 @@ from webfoot.server.jobs import job_routes
 from webfoot.server.metrics import Metrics
 from webfoot.server.pages import base_url_of, page_routes, wants_html
 from webfoot.server.problems import EXPOSED_HEADERS, Reply, http_reply, page_reply, problem_reply
+from webfoot.server.recall import Recall
 from webfoot.server.records import Records
 from webfoot.server.shares import share_routes
 from webfoot.server.static import static_routes
@@ -100,8 +101,9 @@ class Application(FastAPI):
         self._settings = settings
         self._address = Address(settings.base_url, settings.trusted_proxies)
         self._bodies = Bodies()
-        results = DataEndpoint(parts.engine, parts.store, holding, access.calling, settings)
-        self._gate = Gate(access, parts.engine, settings, results, self._answer_other)
+        recall = Recall(parts.engine, parts.store)
+        results = DataEndpoint(parts.engine, parts.store, holding, access.calling, recall, settings)
+        self._gate = Gate(access, parts.engine, recall, settings, results, self._answer_other)
         counted = partial(self._metrics.state, parts.store, self._gate, records, settings)
         # Plain ones, for endpoints that take the request: for a parameter that FastAPI reads, it
         # imports the whole of pydantic's first version, a twentieth of a start on Lambda.

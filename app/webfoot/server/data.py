@@ -29,14 +29,13 @@ from webfoot.errors import (
 from webfoot.results import Query
 from webfoot.server.bills import bill_headers
 from webfoot.server.conditions import Decision
-from webfoot.server.exchanges import CLIENT_GONE, exchange_of
+from webfoot.server.exchanges import CLIENT_GONE
 from webfoot.server.headers import TableHeaders, facts, redirect, tag_of
 from webfoot.server.limits import within
 from webfoot.server.obtaining import Results
 from webfoot.server.problems import COMMON_HEADERS, Reply, lazy_reply
 from webfoot.server.queries import MOST_QUERY_BYTES, around, read_posted
 from webfoot.server.questions import Asked, Questions, note_asked
-from webfoot.server.recall import Recall
 from webfoot.server.requests import accepts_gzip, read_request
 from webfoot.server.stored import REFUSALS, decide_on, length_headers, refusal
 from webfoot.server.telling import tell_reader, without_body
@@ -60,6 +59,7 @@ if TYPE_CHECKING:
     from webfoot.lineage import Admit
     from webfoot.results import Result
     from webfoot.server.holding import Holding
+    from webfoot.server.recall import Recall
     from webfoot.server.requests import Request
     from webfoot.server.visits import Visit
     from webfoot.settings import Settings
@@ -91,11 +91,18 @@ class DataEndpoint:
         store: Gives their bytes.
         holding: Sends on who has waited long enough.
         admit: Counts what SQL calls.
+        recall: Is told of the answers.
         settings: How to show errors and caching.
     """
 
     def __init__(
-        self, engine: Engine, store: Store, holding: Holding, admit: Admit, settings: Settings
+        self,
+        engine: Engine,
+        store: Store,
+        holding: Holding,
+        admit: Admit,
+        recall: Recall,
+        settings: Settings,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -103,17 +110,10 @@ class DataEndpoint:
         self._questions = Questions(engine, holding, settings)
         self._results = Results(engine, store, holding, admit, settings)
         self._headers = TableHeaders(engine, settings)
-        self._recall = Recall(store)
+        self._recall = recall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that this endpoint handles."""
-        answered = self._recall.find(scope)
-        if answered is not None:
-            exchange_of(scope).repeat(answered.exchange)
-            await send_reply(answered.reply, send)
-            return
-        # Before anything is looked up: what changes meanwhile makes it another.
-        revision = self._store.revision()
         request = read_request(scope)
         answer = await self._answer(request, visit_of(scope), receive)
         if isinstance(answer, File):
@@ -123,7 +123,7 @@ class DataEndpoint:
                     return
                 answer = await read_whole(answer)
         if answer is not None:
-            self._recall.keep(scope, answer, request.exchange, revision)
+            self._recall.keep(scope, answer, request.exchange)
             await send_reply(answer, send)
 
     async def _answer(

@@ -2,7 +2,8 @@
 
     is there room → who asks → may they → how much of it → what there is for them
 
-What is behind it finds the answers in the request: see `webfoot.server.visits`.
+Only what was decided a moment ago is not decided again: see `webfoot.server.recall`. What is behind
+the gate finds the answers in the request: see `webfoot.server.visits`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from webfoot.registry import Registry
     from webfoot.server.permissions import Wanted
     from webfoot.server.problems import Headers
+    from webfoot.server.recall import Recall
     from webfoot.settings import Settings
 
 # Beyond these, what was found out of askers is found out anew.
@@ -50,6 +52,7 @@ class Gate:
     Args:
         access: Who is let in, and how much they may.
         engine: Has the UDFs.
+        recall: Has what was answered a moment ago.
         settings: How many may be in at once, and how errors are told.
         results: Answers those that are for a table.
         others: Answers all else.
@@ -59,12 +62,14 @@ class Gate:
         self,
         access: Access,
         engine: Engine,
+        recall: Recall,
         settings: Settings,
         results: ASGIApp,
         others: ASGIApp,
     ) -> None:
         self._access = access
         self._engine = engine
+        self._recall = recall
         self._settings = settings
         self._results = results
         self._others = others
@@ -80,12 +85,31 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
+        self._inside += 1
+        try:
+            refused = refuse_oversized(scope)
+            if refused is not None:
+                await send_reply(_for_method(refused, scope), send)
+                return
+            answered = None if self._is_full() else self._recall.find(scope)
+            if answered is None:
+                await self._let_in(scope, receive, send)
+                return
+            scope[PRINCIPAL] = answered.principal
+            exchange_of(scope).repeat(answered.exchange)
+            await send_reply(answered.reply, send)
+        finally:
+            self._inside -= 1
+
+    def _is_full(self) -> bool:
+        return self._inside > self._settings.requests
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         wanted = wanted_by(scope)
         if wanted is not None and wanted.need is Need.NOTHING:
             await self._others(scope, receive, send)
             return
         counted: list[str] = []
-        self._inside += 1
         try:
             decided = await self._decide(scope, wanted, counted)
             if isinstance(decided, Reply):
@@ -97,7 +121,6 @@ class Gate:
             private = self._access.guard.asks()
             await self._others(decided, receive, _privately(send) if private else send)
         finally:
-            self._inside -= 1
             for name in counted:
                 self._access.throttle.leave(name)
 
@@ -111,11 +134,8 @@ class Gate:
             wanted: What it is for.
             counted: Gets the names that it is counted under, until it has been answered.
         """
-        reply = refuse_oversized(scope)
-        if reply is not None:
-            return _for_method(reply, scope)
         try:
-            if self._inside > self._settings.requests:
+            if self._is_full():
                 raise ServerBusy(
                     f"{self._settings.requests} requests are being answered, which is all that"
                     " this server takes at once; try again in a moment"
