@@ -504,8 +504,8 @@ def test_a_reader_of_an_expired_result_is_known_to_other_servers(
         assert time.time() - await other.last_used(ended) > 90
         before = time.time()
         assert await read(one, ended) == b"data"
-        # S3's clock has no parts of a second.
-        assert await other.last_used(ended) >= before - 2
+        # Reckoned from an age, which grows by as long as S3 takes to tell it.
+        assert await other.last_used(ended) > before - 50
 
     asyncio.run(expire())
 
