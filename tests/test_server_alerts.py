@@ -112,9 +112,8 @@ def test_nobody_has_asked_anything_and_all_is_well(server: Server) -> None:
         memory = report["alerts"]["WebfootMemoryHigh"]
         assert memory["state"] == "ok"
         assert memory["value"] > 10
-        # One of 2 GB for each processor.
-        threshold = min(8000, 1800 * Settings().workers)
-        assert (memory["threshold"], memory["unit"], memory["window_s"]) == (threshold, "MB", 0)
+        # Of 2 GB for each of two workers.
+        assert (memory["threshold"], memory["unit"], memory["window_s"]) == (3600, "MB", 0)
 
 
 def test_a_udf_that_raises_fires_and_what_clients_do_wrong_does_not(server: Server) -> None:

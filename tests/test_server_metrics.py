@@ -14,7 +14,15 @@ import httpx
 import pytest
 from tests.access.granting import bearer, give_key
 from tests.scrapes import OPENMETRICS, Scrape, scrape
-from tests.server_process import COUNT, INLINE, Server, serve, write_udfs
+from tests.server_process import (
+    COUNT,
+    GATE,
+    INLINE,
+    Server,
+    eventually,
+    serve,
+    write_udfs,
+)
 from tests.test_calling import UDFS
 
 from webfoot.runners import Load
@@ -27,12 +35,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+GATED = """
+    from webfoot import udf
+    from ._gate import wait_at
+
+    @udf
+    def gated(gate: str, n: int):
+        wait_at(gate)
+        return [{"n": n}]
+"""
 TABLES = "/udfs/{name}.{extension}"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = write_udfs(tmp_path_factory.mktemp("metrics"), _count=COUNT, calling=UDFS)
+    files = {"calling": UDFS, "gated": GATED}
+    folder = write_udfs(tmp_path_factory.mktemp("metrics"), _count=COUNT, _gate=GATE, **files)
     with serve(folder, "--memory", "1GB", "--queue", "77", "--store-size", "5GB") as running:
         yield running
 
@@ -164,16 +182,17 @@ def test_a_time_is_in_the_class_that_it_is_not_above() -> None:
 
 def test_whatever_clients_send_there_are_only_so_many_labels(server: Server) -> None:
     before = scrape(server.url)
-    for number in range(30):
-        httpx.request("PROPFIND", f"{server.url}/udfs")
-        get(server, f"/udfs/made_up_{number}.csv")
-        get(server, f"/udfs/made_up_{number}.ext{number}")
-        get(server, f"/udfs/leaf.ext{number}?n=1")
-        get(server, f"/udfs/made_up_{number}/a=b/data.csv")
-        get(server, f"/made/up/{number}", **{"user-agent": f"agent{number}"})
-        get(server, f"/jobs/{number:016x}.csv")
-        httpx.post(f"{server.url}/udfs/made_up_{number}/map", json=[{}])
-        httpx.post(f"{server.url}/jobs", json={"udf": f"made_up_{number}"})
+    with httpx.Client(base_url=server.url) as http:
+        for number in range(30):
+            http.request("PROPFIND", "/udfs")
+            http.get(f"/udfs/made_up_{number}.csv")
+            http.get(f"/udfs/made_up_{number}.ext{number}")
+            http.get(f"/udfs/leaf.ext{number}?n=1")
+            http.get(f"/udfs/made_up_{number}/a=b/data.csv")
+            http.get(f"/made/up/{number}", headers={"user-agent": f"agent{number}"})
+            http.get(f"/jobs/{number:016x}.csv")
+            http.post(f"/udfs/made_up_{number}/map", json=[{}])
+            http.post("/jobs", json={"udf": f"made_up_{number}"})
     after = scrape(server.url)
     assert len(after.samples) < len(before.samples) + 250
     for label in ("udf", "route", "method", "format", "code", "status"):
@@ -184,19 +203,19 @@ def test_whatever_clients_send_there_are_only_so_many_labels(server: Server) -> 
 
 def test_how_the_server_is_is_told_as_it_is_at_that_moment(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
-        paths = [f"/udfs/leaf.csv?n={n}&sleep=1.5&tag=busy" for n in range(8)]
+        paths = [f"/udfs/gated.csv?gate=busy&n={n}" for n in range(8)]
         asked = [pool.submit(get, server, path) for path in paths]
-        patient_until = time.monotonic() + 20
-        while (busy := scrape(server.url)).total("webfoot_runs_waiting") < 6:
-            assert time.monotonic() < patient_until
-            time.sleep(0.02)
+        eventually(lambda: scrape(server.url).total("webfoot_runs_waiting") == 6)
+        busy = scrape(server.url)
         assert busy.total("webfoot_runs_in_progress") == 2
         assert busy.total("http_requests_in_progress") == 9
+        time.sleep(0.5)  # Each of the six waits for longer than that.
+        server.open("busy")
         assert all(answer.result().is_success for answer in asked)
     idle = scrape(server.url)
     assert idle.total("webfoot_runs_in_progress") == idle.total("webfoot_runs_waiting") == 0
     assert idle.total("http_requests_in_progress") == 1
-    assert idle.total("webfoot_run_wait_seconds_total", udf="leaf") > 1.5
+    assert idle.total("webfoot_run_wait_seconds_total", udf="gated") > 6 * 0.5
     told = {
         "webfoot_runs_limit": 2,
         "webfoot_queue_limit": 77,

@@ -7,11 +7,13 @@ import os
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from tests.server_process import COUNT, Server, serve, write_udfs
+from tests.scrapes import scrape
+from tests.server_process import COUNT, GATE, Server, eventually, serve, write_udfs
 from tests.test_calling import UDFS
 
 from webfoot.access.principal import Principal
@@ -38,6 +40,15 @@ LEAKY = """
     def strict(token: int = 1):
         return [{"n": token}]
 """
+GATED = """
+    from webfoot import udf
+    from ._gate import wait_at
+
+    @udf
+    def gated(gate: str):
+        wait_at(gate)
+        return [{"n": 1}]
+"""
 RESULT = Result(
     *("key", "run1", "parquet", "etag", 10, 3, (), 0.25, 0.0, 1.0, 2),
 )
@@ -45,7 +56,8 @@ RESULT = Result(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = write_udfs(tmp_path_factory.mktemp("records"), _count=COUNT, calling=UDFS)
+    files = {"calling": UDFS, "gated": GATED}
+    folder = write_udfs(tmp_path_factory.mktemp("records"), _count=COUNT, _gate=GATE, **files)
     with serve(folder) as running:
         yield running
 
@@ -126,10 +138,17 @@ def test_of_the_same_answer_each_who_gets_it_is_told(server: Server) -> None:
 
 
 def test_who_waits_for_a_job_has_joined_it_and_who_comes_later_has_a_hit(server: Server) -> None:
-    asked = {"udf": "leaf", "parameters": {"n": 1, "sleep": 1.0, "tag": "job"}}
+    asked = {"udf": "gated", "parameters": {"gate": "job"}}
     job = httpx.post(f"{server.url}/jobs", json=asked).json()["id"]
-    for which in ("job-waits", "job-later"):
-        assert ask(server, which, f"/jobs/{job}.csv").status_code == 200
+    with ThreadPoolExecutor(1) as threads:
+        waits = threads.submit(ask, server, "job-waits", f"/jobs/{job}.csv")
+        # It, and who looks.
+        eventually(lambda: scrape(server.url).total("http_requests_in_progress") == 2)
+        # Where one who came later has been told of the job, it has been found for the first, too.
+        httpx.get(f"{server.url}/jobs/{job}").raise_for_status()
+        server.open("job")
+        assert waits.result().status_code == 200
+    assert ask(server, "job-later", f"/jobs/{job}.csv").status_code == 200
     records = [record_of(server, which)[0] for which in ("job-waits", "job-later")]
     assert [record["cache"] for record in records] == ["joined", "hit"]
 
@@ -189,7 +208,7 @@ def test_a_request_has_an_id_that_the_client_may_choose(server: Server) -> None:
 def test_a_client_that_goes_leaves_a_record(server: Server) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.get(
-            f"{server.url}/udfs/leaf.csv?n=1&sleep=3&tag=gone",
+            f"{server.url}/udfs/leaf.csv?n=1&sleep=50&tag=gone",
             headers={"x-request-id": "gone"},
             timeout=0.5,
         )

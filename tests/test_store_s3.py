@@ -502,8 +502,10 @@ def test_a_reader_of_an_expired_result_is_known_to_other_servers(
         fresh = await put(one, CALLS[0], b"data")
         ended = replace(fresh, created=time.time() - 100, expires=time.time() - 10)
         assert time.time() - await other.last_used(ended) > 90
+        before = time.time()
         assert await read(one, ended) == b"data"
-        assert time.time() - await other.last_used(ended) < 5
+        # Reckoned from an age, which grows by as long as S3 takes to tell it.
+        assert await other.last_used(ended) > before - 50
 
     asyncio.run(expire())
 
@@ -525,7 +527,7 @@ def test_a_holder_whose_lease_is_gone_is_stopped(
 def test_a_holder_that_cannot_renew_is_stopped_before_others_take_over(
     open_store: Callable[..., S3Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off, other = open_store(lease_s=2.0), open_store(lease_s=2.0)
+    cut_off, other = open_store(lease_s=6.0), open_store(lease_s=6.0)
     inside: list[str] = []
 
     async def refuse(name: str, data: bytes, etag: str) -> str:
