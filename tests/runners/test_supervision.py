@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import os
+import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -75,6 +79,31 @@ def test_a_crash_says_how_the_process_ended(place: Place, name: str, reason: str
     error = place.fails(name)
     assert isinstance(error, UdfCrashed)
     assert reason in error.detail
+
+
+class Unheard(subprocess.Popen[bytes]):
+    """A process whose end nobody hears of in time."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        if timeout is not None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return super().wait()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("raise SystemExit(3)", "exit code 3"), ("import time; time.sleep(600)", "lost its connec")],
+)
+def test_a_process_that_takes_long_to_end_keeps_its_own_exit_code(
+    tmp_path: Path, code: str, told: str
+) -> None:
+    process = Unheard([sys.executable, "-c", code], start_new_session=True)
+    if told == "exit code 3":
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        worker = WorkerProcess(process, ours, tmp_path)
+        assert told in asyncio.run(worker.ended())
 
 
 # What a run takes.
