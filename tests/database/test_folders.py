@@ -52,8 +52,10 @@ def test_what_is_no_folder_cannot_be_held(tmp_path: Path) -> None:
 
 def test_processes_that_start_at_once_have_a_folder_each(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _COMES_AND_GOES, str(tmp_path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    processes = [subprocess.Popen(command, text=True, **pipes) for _ in range(4)]
+    processes = [
+        subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

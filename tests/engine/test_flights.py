@@ -196,7 +196,7 @@ def test_a_retry_joins_the_run_that_its_first_try_began(
 
     async def ask() -> None:
         place.runner.go.clear()
-        ends = []
+        ends: list[asyncio.TimerHandle] = []
         for _ in range(4):  # Each leaves before the run is given up.
             asking = asyncio.create_task(place.ask("live"))
             await joined(place, 1)
