@@ -38,6 +38,7 @@ UDFS = """
         with open(__file__) as _: pass
         assert "HARMED" not in os.environ
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
         assert subprocess.run(["true"]).returncode == 0
         return ROW * len("abc")
 
@@ -56,8 +57,9 @@ UDFS = """
         return [{"pid": os.getpid()}]
 
     @udf
-    def hold_in_child() -> list[dict[str, int]]:
-        code = "import time; held = b'x' * 180_000_000; time.sleep(2.5)"
+    def hold_in_child(until: str) -> list[dict[str, int]]:
+        code = "import os, time; held = b'x' * 180_000_000" + chr(10)
+        code += f"while not os.path.exists({until!r}): time.sleep(0.02)"
         subprocess.run([sys.executable, "-c", code])
         return ROW
 
@@ -94,7 +96,10 @@ UDFS = """
     @udf
     def eat() -> list[dict[str, int]]:
         eaten = []
-        while True: eaten.append(bytearray(5_000_000))
+        # More than three times what it may have, and no more of the machine's.
+        while len(eaten) < 200: eaten.append(bytearray(5_000_000))
+        time.sleep(60)
+        return ROW
 
     @udf
     def eat_at_once() -> list[dict[str, int]]:
@@ -172,7 +177,7 @@ UDFS = """
                 time.sleep(1000)
             os._exit(0)
         os.waitpid(child, 0)
-        while not os.path.exists(path): time.sleep(0.01)
+        while not (os.path.exists(path) and os.path.getsize(path)): time.sleep(0.01)
         return ROW
 
     @udf
@@ -223,7 +228,7 @@ UDFS = """
         os.environ["HARMED"] = "yes"
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        signal.alarm(1)
+        signal.alarm(1000)
         sys.stdout.close()
         sys.stdout = None
         sys.stderr = None
@@ -318,8 +323,9 @@ class Place:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process ends in a moment."""
-    for _ in range(200):
+    """Whether a process ends in a while."""
+    patient_until = time.monotonic() + 30
+    while time.monotonic() < patient_until:
         with contextlib.suppress(psutil.NoSuchProcess):
             if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
                 time.sleep(0.02)

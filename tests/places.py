@@ -41,7 +41,7 @@ UDFS = """
     def live(n: int = 1) -> list[dict[str, int]]:
         return []
 
-    @udf(cache=0.2)
+    @udf(cache=100)
     def brief(n: int = 1) -> list[dict[str, int]]:
         return []
 

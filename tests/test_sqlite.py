@@ -135,3 +135,19 @@ def test_what_goes_wrong_is_an_error_of_the_operating_system(tmp_path: Path) -> 
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="unable to open"):
         SqliteFile(tmp_path / "folder", SCHEMA).run(COUNT)
+
+
+def test_who_waits_for_another_writer_gives_up_after_its_own_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    patient, brief = SqliteFile(path, SCHEMA), SqliteFile(path, SCHEMA, 0.05)
+    brief.run(COUNT)
+    patient.run("BEGIN IMMEDIATE")
+    with pytest.raises(OSError, match="locked") as caught:
+        brief.run(INSERT, "x")
+    assert caught.value.errno == errno.EIO
+    patient.run("COMMIT")
+    brief.run(INSERT, "x")
+    waits_ms = [file.run("PRAGMA busy_timeout") for file in (brief, patient)]
+    assert waits_ms == [[(50,)], [(30_000,)]]
+    for file in (patient, brief):
+        file.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from webfoot.access.principal import Principal
 from webfoot.billing import billed_ms
-from webfoot.sqlite import SqliteFile
+from webfoot.sqlite import BRIEF_BUSY_S, SqliteFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._records = SqliteFile(folder / "records.sqlite", _SCHEMA)
+        self._records = SqliteFile(folder / "records.sqlite", _SCHEMA, BRIEF_BUSY_S)
         self._since_sweep = 0
 
     def log_path(self, run: str) -> Path:

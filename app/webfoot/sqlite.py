@@ -14,8 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-# How long a writer waits for another process' to end, which takes microseconds.
-_BUSY_S = 5.0
+# How long a writer waits for another process' to end, which takes microseconds, unless the machine
+# lets it stand still in the middle.
+_BUSY_S = 30.0
+# The same where what is not written is no error: the event loop waits, too.
+BRIEF_BUSY_S = 5.0
 _RETRY_S = 0.01
 # The part of SQLite's error codes that says what is wrong; the rest says where.
 _PRIMARY = 0xFF
@@ -37,12 +40,14 @@ class SqliteFile:
     Args:
         path: Where it is; the folder above it is made if it is missing.
         schema: The statement that makes its table, if that is missing.
+        busy_s: How long to wait for another process that writes, in seconds.
     """
 
-    def __init__(self, path: Path, schema: str) -> None:
+    def __init__(self, path: Path, schema: str, busy_s: float = _BUSY_S) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._schema = schema
+        self._busy_s = busy_s
         self._opening = threading.Lock()
         self._opened: sqlite3.Connection | None = None
 
@@ -77,31 +82,31 @@ class SqliteFile:
     def _connection(self) -> sqlite3.Connection:
         with self._opening:
             if self._opened is None:
-                self._opened = _open_or_renew(self._path, self._schema)
+                self._opened = _open_or_renew(self._path, self._schema, self._busy_s)
             return self._opened
 
 
-def _open_or_renew(path: Path, schema: str) -> sqlite3.Connection:
+def _open_or_renew(path: Path, schema: str, busy_s: float) -> sqlite3.Connection:
     try:
-        return _open(path, schema)
+        return _open(path, schema, busy_s)
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
         _log.warning("%s is damaged (%s); a new one takes its place", path, error)
         for suffix in ("", "-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-        return _open(path, schema)
+        return _open(path, schema, busy_s)
 
 
-def _open(path: Path, schema: str) -> sqlite3.Connection:
+def _open(path: Path, schema: str, busy_s: float) -> sqlite3.Connection:
     """Open the file; wait for others who do so.
 
     SQLite waits for them by itself, but not when the first of them changes how the file is written.
     """
-    until = time.monotonic() + _BUSY_S
+    until = time.monotonic() + busy_s
     while True:
         try:
-            return _connect(path, schema)
+            return _connect(path, schema, busy_s)
         except sqlite3.OperationalError as error:
             busy = getattr(error, "sqlite_errorcode", 0) & _PRIMARY == sqlite3.SQLITE_BUSY
             if not busy or time.monotonic() > until:
@@ -115,10 +120,10 @@ def _is_before_boot(moment: float) -> bool:
     return moment < psutil.boot_time()
 
 
-def _connect(path: Path, schema: str) -> sqlite3.Connection:
+def _connect(path: Path, schema: str, busy_s: float) -> sqlite3.Connection:
     before_boot = path.exists() and _is_before_boot(path.stat().st_mtime)
     connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        path, timeout=busy_s, isolation_level=None, check_same_thread=False
     )
     try:
         for statement in (*_SETTINGS, schema):

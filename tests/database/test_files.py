@@ -14,7 +14,6 @@ import pytest
 
 import webfoot
 from webfoot.database.files import DatabaseInUse
-from webfoot.database.folders import HeldFolder
 from webfoot.database.sessions import everywhere_in
 
 if TYPE_CHECKING:
@@ -127,22 +126,3 @@ def test_its_file_is_attached_once_it_is_closed() -> None:
 def test_a_name_is_no_path(name: str) -> None:
     with pytest.raises(ValueError, match="a database's name is letters, digits, '_' and '-', got"):
         webfoot.Database(name)
-
-
-def test_a_folder_is_held_by_one_until_it_is_let_go(tmp_path: Path) -> None:
-    held = HeldFolder(tmp_path / "folder")
-    with pytest.raises(BlockingIOError):
-        HeldFolder(tmp_path / "folder")
-    held.release()
-    held.release()
-    again = HeldFolder(tmp_path / "folder")
-    held.remove()  # It is no longer its.
-    assert again.path.is_dir()
-    (again.path / "sub").mkdir()
-    (again.path / "sub" / "file").touch()
-    (again.path / "link").symlink_to(tmp_path)
-    again.clear()
-    assert list(again.path.iterdir()) == []
-    again.remove()
-    assert tmp_path.is_dir()
-    assert not again.path.exists()

@@ -9,7 +9,6 @@ import pytest
 
 from webfoot.database.limits import Limits, limits
 
-MACHINE = limits({})
 GIB = 1 << 30
 
 
@@ -45,7 +44,9 @@ def test_a_group_in_a_group_has_the_limits_of_both(tmp_path: Path) -> None:
     (inner / "memory.max").write_text("max\n")
     (inner.parent / "memory.max").write_text(f"{GIB // 2}\n")
     (inner / "cpu.max").write_text("max 100000\n")
-    assert limits({}, tmp_path) == Limits(int(GIB / 2 * 0.6), MACHINE.threads)
+    assert limits({}, tmp_path) == Limits(
+        int(GIB / 2 * 0.6), limits({}, tmp_path / "nothing").threads
+    )
 
 
 def test_a_control_group_of_version_1_limits_them(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,10 +21,22 @@ if TYPE_CHECKING:
     from tests.places import Place
 
 
+async def joined(place: Place, count: int) -> None:
+    """Wait until so many wait for the one run that there is."""
+    patient_until = time.monotonic() + 30
+    while [flight.waiting for flight in place.flights.values()] != [count]:
+        assert time.monotonic() < patient_until, "they never came"
+        await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("name", ["hourly", "live", "eternal"])
 def test_fifty_askers_at_once_are_one_run(place: Place, name: str) -> None:
     async def crowd() -> set[str]:
-        answers = await asyncio.gather(*(place.ask(name) for _ in range(50)))
+        place.runner.go.clear()
+        together = asyncio.gather(*(place.ask(name) for _ in range(50)))
+        await joined(place, 50)
+        place.runner.go.set()
+        answers = await together
         assert all(answer.ran for answer in answers)
         return {answer.result.run for answer in answers}
 
@@ -62,18 +75,20 @@ def test_two_engines_that_share_a_store_make_one_run(
 def test_two_server_processes_that_share_a_store_make_one_run(
     tmp_path: Path, write_files: Callable[..., Path]
 ) -> None:
+    go = tmp_path / "go"
     text = f"""
-        import time
+        import os, time
         @udf(cache=0)
         def counted(n: int = 1) -> list[dict[str, int]]:
             with open({str(tmp_path / "count")!r}, "a") as file:
                 file.write("x")
-            time.sleep(1.5)
+            while not os.path.exists({str(go)!r}):
+                time.sleep(0.01)
             return [{{"n": n}}]
     """
     folder = write_files(tmp_path / "shared", counted=text)
     script = f"""
-import asyncio, sys, time
+import asyncio
 from pathlib import Path
 from webfoot.access.principal import EVERYBODY
 from webfoot.assembly import assemble
@@ -84,33 +99,29 @@ async def main():
     await parts.start()
     udf = parts.engine.registry.find("counted")
     call = parts.engine.call(udf, [], EVERYBODY)
-    print("ready", flush=True)
-    sys.stdin.readline()
-    answers = await asyncio.gather(*(parts.engine.result(udf, call) for _ in range(10)))
+    asking = [asyncio.create_task(parts.engine.result(udf, call)) for _ in range(10)]
+    await asyncio.sleep(0)
+    print("asked", flush=True)
+    answers = await asyncio.gather(*asking)
     print(*{{answer.result.run for answer in answers}})
     await parts.close()
 asyncio.run(main())
 """
-    servers = [
-        subprocess.Popen(
-            [sys.executable, "-c", script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    command = [sys.executable, "-c", script]
+    servers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     runs = set()
-    for server in servers:
-        assert server.stdout is not None
-        assert server.stdout.readline() == "ready\n"
-    for server in servers:
-        assert server.stdin is not None
-        server.stdin.write("\n")
-        server.stdin.flush()
-    for server in servers:
-        runs.add(server.communicate(timeout=50)[0])
-        assert server.returncode == 0
+    try:
+        for server in servers:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "asked\n"
+        go.touch()
+        for server in servers:
+            runs.add(server.communicate(timeout=50)[0])
+            assert server.returncode == 0
+    finally:
+        for server in servers:
+            server.kill()
+            server.communicate()
     assert len(runs) == 1
     assert (tmp_path / "count").read_text() == "x"
 
@@ -181,17 +192,23 @@ def test_a_run_nobody_waits_for_is_cancelled(place: Place, monkeypatch: pytest.M
 def test_a_retry_joins_the_run_that_its_first_try_began(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "LINGER_S", 0.4)
+    monkeypatch.setattr(engines, "LINGER_S", 60)
 
     async def ask() -> None:
         place.runner.go.clear()
-        for _ in range(4):  # Each leaves before the run is given up; together they wait longer.
+        ends: list[asyncio.TimerHandle] = []
+        for _ in range(4):  # Each leaves before the run is given up.
             asking = asyncio.create_task(place.ask("live"))
-            await asyncio.sleep(0.2)
+            await joined(place, 1)
+            assert all(end.cancelled() for end in ends)
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+            (flight,) = place.flights.values()
+            assert not flight._ending.cancelled()
+            ends.append(flight._ending)
         last = asyncio.create_task(place.ask("live"))
-        await asyncio.sleep(0.5)
+        await joined(place, 1)
+        assert all(end.cancelled() for end in ends)
         place.runner.go.set()
         await last
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.places import IN_A_FOLDER
 
+from webfoot import engine as engines
 from webfoot.access.principal import EVERYBODY
 from webfoot.engine import freshness
 from webfoot.errors import InvalidParameters, UdfFailed
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.places import Place
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Move the clock, by which the times of files stay what they are."""
+    moved = time.time() + seconds
+    monkeypatch.setattr(time, "time", lambda: moved)
 
 
 def test_a_fresh_result_is_answered_without_a_run(place: Place) -> None:
@@ -39,11 +46,13 @@ def test_results_outlive_the_server(make_place: Callable[[], Place]) -> None:
     assert later.runner.runs == 0
 
 
-def test_an_expired_result_is_run_again_and_executions_are_counted(place: Place) -> None:
+def test_an_expired_result_is_run_again_and_executions_are_counted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def ask() -> list[int]:
         first = await place.ask("brief")
         again = await place.ask("brief")
-        await asyncio.sleep(0.25)
+        pass_time(monkeypatch, 101)
         later = await place.ask("brief")
         return [answer.result.executions for answer in (first, again, later)]
 
@@ -103,10 +112,15 @@ def test_range_readers_keep_their_bytes_when_a_fresh_result_is_rerun(
     assert asyncio.run(ask()) == [b"run 1", b"run 1", b"run 2"]
 
 
-def test_range_readers_keep_their_bytes_across_expiry(place: Place) -> None:
+def test_range_readers_keep_their_bytes_across_expiry(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # When they read last is told by a file, whose time does not move with the clock.
+    monkeypatch.setattr(freshness, "RANGE_PAUSE_S", 600)
+
     async def ask() -> list[bytes]:
         first = await place.read("brief", ranged=True)
-        await asyncio.sleep(0.25)
+        pass_time(monkeypatch, 101)
         expired = await place.read("brief", ranged=True)
         whole = await place.read("brief")
         return [first, expired, whole, await place.read("brief", ranged=True)]
@@ -209,7 +223,7 @@ def test_head_is_told_nothing_while_an_older_result_is_read(place: Place) -> Non
 def test_a_failure_is_one_run_for_retries_then_forgotten(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(freshness, "FAILURE_S", 0.3)
+    monkeypatch.setattr(freshness, "FAILURE_S", 60)
     place.runner.error = UdfFailed("no data today")
 
     async def ask() -> None:
@@ -219,7 +233,7 @@ def test_a_failure_is_one_run_for_retries_then_forgotten(
             assert caught.value.udf == "live"
             assert caught.value.run
         assert place.runner.runs == 1
-        await asyncio.sleep(0.35)
+        pass_time(monkeypatch, 61)
         place.runner.error = None
         assert (await place.ask("live")).result.executions == 2
 
@@ -272,8 +286,7 @@ def test_a_clock_set_back_does_not_prolong_a_failure(
     async def ask() -> None:
         with pytest.raises(UdfFailed):
             await place.ask()
-        past = time.time() - 3600
-        monkeypatch.setattr(time, "time", lambda: past)
+        pass_time(monkeypatch, -3600)
         place.runner.error = None
         await place.ask()
 
@@ -289,7 +302,11 @@ def test_rerun_runs_a_fresh_call_again(place: Place) -> None:
     assert asyncio.run(ask()) == [2, 2]
 
 
-def test_an_abandoned_result_is_handed_to_the_next_asker_once(place: Place) -> None:
+def test_an_abandoned_result_is_handed_to_the_next_asker_once(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "LINGER_S", 60)
+
     async def ask() -> list[int]:
         await place.abandon("live")
         return [(await place.ask("live")).result.executions for _ in range(2)]
@@ -300,6 +317,7 @@ def test_an_abandoned_result_is_handed_to_the_next_asker_once(place: Place) -> N
 def test_an_abandoned_result_does_not_stay_for_ever(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engines, "LINGER_S", 60)
     monkeypatch.setattr(freshness, "UNCLAIMED_S", 0.1)
 
     async def ask() -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.places import started
 from tests.s3_server import KEYS, moto_server
 
 from webfoot.access.principal import EVERYBODY
@@ -166,8 +167,9 @@ def test_a_request_s_job_goes_on_while_somebody_waits_and_ends_when_nobody_does(
         running = jobs_of(place, open_records())
         waiting = running if asked == "here" else jobs_of(place, open_records())
         left = await running.attended(place.call(), back_s=1)
-        kept = await running.attended(place.call(n=2), back_s=4)
-        own = await running.submit(place.call(n=3))
+        own = await running.submit(place.call(n=2))
+        # Last: from now on it must be waited for.
+        kept = await running.attended(place.call(n=3), back_s=4)
         for _ in range(11):
             assert not (await waiting.wait(kept, 0.5)).over
         assert (await until(running, left, "cancelled")).back_s == 1
@@ -234,7 +236,8 @@ def test_no_more_jobs_than_can_run_ask_at_once(place: Place, play: Play) -> None
     async def scene(jobs: Jobs) -> None:
         place.runner.go.clear()
         made = [await jobs.submit(place.call(n=n)) for n in range(20)]
-        await until(jobs, made[0], "running")
+        for job in made[:4]:
+            await until(jobs, job, "running")
         await asyncio.sleep(0.05)
         states = [(await jobs.get(job.id, EVERYBODY)).state for job in made]
         assert states.count("running") == 4
@@ -257,6 +260,7 @@ def test_jobs_of_a_server_that_stopped_go_on_in_the_next_and_those_of_the_living
         first, living = (jobs_of(place, open_records()) for _ in range(2))
         left, kept = await first.submit(place.call()), await living.submit(place.call(n=2))
         await until(first, left, "running")
+        await until(living, kept, "running")
         await first.close()
         other = make_place()
         second = jobs_of(other, open_records())
@@ -413,7 +417,10 @@ def test_a_job_that_runs_out_of_the_platform_s_time_fails(place: Place, play: Pl
     place.runner.go.clear()
 
     async def scene(jobs: Jobs) -> None:
-        job = await jobs.run(await jobs.admit(place.call()), 0.1)
+        admitted = await jobs.admit(place.call())
+        jobs._begin(admitted)
+        await started(place.runner)
+        job = await jobs.run(admitted, 0.1)
         assert job.state == "failed"
         assert (job.problem or {})["code"] == "deadline-reached"
 

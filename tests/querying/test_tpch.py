@@ -101,7 +101,9 @@ def test_the_five_examples_give_the_right_rows(
 
 def test_urls_beside_those_that_are_declared_are_refused(server: Server, shell: str) -> None:
     for url in (f"{shell}/customer.parquet?n=1", shell.replace("127.0.0.1", "localhost")):
-        answer = httpx.post(f"{server.url}/query", json={"query": f"FROM '{url}/a.parquet'"})
+        answer = httpx.post(
+            f"{server.url}/query", json={"query": f"FROM '{url}/a.parquet'"}, timeout=60
+        )
         assert answer.status_code == 403
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -22,8 +23,10 @@ from webfoot.runners.jobs import UdfJob
 from webfoot.runners.slots import Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from webfoot.results import Draft
 
 UDFS = """
     import os, sys, time
@@ -36,12 +39,13 @@ UDFS = """
 
     @udf
     def slow() -> list[dict[str, int]]:
-        time.sleep(1)
-        return []
+        while True:
+            time.sleep(0.01)
 
     @udf
     def spins(notes: str) -> list[dict[str, int]]:
         try:
+            open(notes + "-begun", "w").close()
             while True:
                 try:
                     time.sleep(0.001)
@@ -55,6 +59,7 @@ UDFS = """
         try:
             with webfoot.cursor() as cursor:
                 used = cursor if own else con
+                open(notes + "-begun", "w").close()
                 used.execute("SELECT sum(a.i + b.i) FROM range(10000000) a(i), range(1000000) b(i)")
         finally:
             open(notes, "w").close()
@@ -73,28 +78,60 @@ UDFS = """
 """
 
 
-def run(
+@contextlib.asynccontextmanager
+async def begun(
     tmp_path: Path,
     write_files: Callable[..., Path],
     name: str,
     timeout_s: float = 20,
     arguments: str = "{}",
-) -> int:
+) -> AsyncIterator[asyncio.Task[Draft]]:
     loaded = registry.load(sources.read(write_files(tmp_path / "inline_udfs", some=UDFS)))
+    runner = InlineRunner(1, Queue(4), tmp_path / "temp")
+    await runner.use(loaded)
+    job = UdfJob(loaded[name], arguments, timeout_s, 10**9)
+    running = runner.run(job, tmp_path / "target.parquet", tmp_path / "log", NoCalls())
+    try:
+        yield asyncio.ensure_future(running)
+    finally:
+        await runner.close()
 
+
+def run(tmp_path: Path, write_files: Callable[..., Path], name: str, timeout_s: float = 20) -> int:
     async def call() -> None:
-        runner = InlineRunner(1, Queue(4), tmp_path / "temp")
-        await runner.use(loaded)
-        try:
-            job = UdfJob(loaded[name], arguments, timeout_s, 10**9)
-            draft = await runner.run(job, tmp_path / "target.parquet", tmp_path / "log", NoCalls())
+        async with begun(tmp_path, write_files, name, timeout_s) as running:
+            draft = await running
             assert draft.usage.seconds > 0
             assert draft.usage.memory_bytes
-        finally:
-            await runner.close()
 
     asyncio.run(call())
     return pid_in(tmp_path)
+
+
+def give_up(
+    tmp_path: Path, write_files: Callable[..., Path], name: str, **arguments: object
+) -> None:
+    """Give a run up that is in the middle of its work, and see that it ends."""
+    notes = tmp_path / "ended"
+    given = json.dumps({"notes": str(notes)} | arguments)
+
+    async def call() -> None:
+        # Their time also has what they import.
+        async with begun(tmp_path, write_files, name, 600, given) as running:
+            await there(tmp_path / "ended-begun")
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            await there(notes)
+
+    asyncio.run(call())
+
+
+async def there(path: Path) -> None:
+    patient_until = time.monotonic() + 30
+    while not path.exists():  # noqa: ASYNC240  # a look
+        assert time.monotonic() < patient_until, f"{path.name} never came"
+        await asyncio.sleep(0.01)
 
 
 def pid_in(tmp_path: Path) -> int:
@@ -121,26 +158,14 @@ def test_a_time_limit_gives_up(tmp_path: Path, write_files: Callable[..., Path])
 def test_what_was_given_up_ends_whatever_it_catches(
     tmp_path: Path, write_files: Callable[..., Path]
 ) -> None:
-    notes = tmp_path / "ended"
-    with pytest.raises(UdfTimeout):
-        run(tmp_path, write_files, "spins", 0.1, json.dumps({"notes": str(notes)}))
-    patient_until = time.monotonic() + 20
-    while not notes.exists():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
+    give_up(tmp_path, write_files, "spins")
 
 
 @pytest.mark.parametrize("own", [False, True])
 def test_a_query_of_what_was_given_up_is_interrupted(
     tmp_path: Path, write_files: Callable[..., Path], own: bool
 ) -> None:
-    notes = tmp_path / "ended"
-    with pytest.raises(UdfTimeout):
-        run(tmp_path, write_files, "queries", 2, json.dumps({"notes": str(notes), "own": own}))
-    patient_until = time.monotonic() + 20
-    while not notes.exists():
-        assert time.monotonic() < patient_until
-        time.sleep(0.01)
+    give_up(tmp_path, write_files, "queries", own=own)
 
 
 @pytest.mark.parametrize("name", ["interrupt", "leave"])

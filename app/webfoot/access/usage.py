@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from webfoot.sqlite import SqliteFile
+from webfoot.sqlite import BRIEF_BUSY_S, SqliteFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,5 +125,5 @@ class Usage:
 
     def _open(self) -> SqliteFile | None:
         if self._file is None and self._folder is not None and self._folder.is_dir():
-            self._file = SqliteFile(self._folder / "usage.sqlite", _SCHEMA)
+            self._file = SqliteFile(self._folder / "usage.sqlite", _SCHEMA, BRIEF_BUSY_S)
         return self._file

@@ -25,16 +25,23 @@ class HeldFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        self._descriptor = -1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not with `exist_ok`, which looks again, when it may be gone.
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
         try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_there = os.path.samestat(path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            is_there = False
         except BaseException:
             self.release()
             raise
-        # Whoever held it until now may have removed it.
-        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(self._descriptor)):
+        # Whoever held it until now may have removed it, and somebody made another.
+        if not is_there:
             self.release()
             raise BlockingIOError(f"{path} is being removed")
 

@@ -130,8 +130,9 @@ def _watching(
 
     With timers, not with a task of its own for each run, of which there are thousands.
     """
-    loop = asyncio.get_running_loop()
-    ends, looks, watched = loop.time() + job.timeout_s, itertools.count(1), _Watched()
+    # It begins before the time limit does: who runs out of time has taken all of it.
+    loop, watched = asyncio.get_running_loop(), _Watched()
+    ends, looks = loop.time() + job.timeout_s, itertools.count(1)
     timer: asyncio.TimerHandle
 
     def look() -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from webfoot.sources import Code
 
 _LOAD_TIMEOUT_S = 60
-# A process that closed the conversation has ended by itself within this time, or will not.
+# A process that closed the conversation has ended by itself within this time, or is ended.
 _ENDING_S = 2
 
 
@@ -126,7 +126,11 @@ class WorkerProcess:
         try:
             code = await asyncio.to_thread(self.process.wait, _ENDING_S)
         except subprocess.TimeoutExpired:
-            code = frames.LOST
+            self.kill()
+            code = await asyncio.to_thread(self.process.wait)
+            # One that was on its way out, on a machine that is slow, ends as it would have.
+            if code == -signal.SIGKILL:
+                code = frames.LOST
         if code == frames.LOST:
             return "its process lost its connection to the server: it closed file descriptors, say"
         if code >= 0:
