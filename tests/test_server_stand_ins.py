@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -62,9 +63,12 @@ def old(expired_s: float) -> Result:
     return replace(RESULT, run="old", expires=time.time() - expired_s)
 
 
-def answer(engine: FakeEngine, running: Coroutine[Any, Any, Answer]) -> Coroutine[Any, Any, Answer]:
+async def answer(
+    engine: FakeEngine, running: Coroutine[Any, Any, Answer], within_s: float = math.inf
+) -> Answer | None:
     stand_ins = StandIns(cast("Engine", engine), soon_s=0.01)
-    return stand_ins.answer(known(lenient), Call("lenient", "1", "{}"), running)
+    coming, until = asyncio.ensure_future(running), asyncio.get_running_loop().time() + within_s
+    return await stand_ins.answer(known(lenient), Call("lenient", "1", "{}"), coming, until)
 
 
 def test_a_result_that_comes_soon_is_the_answer() -> None:
@@ -80,7 +84,7 @@ def test_an_old_one_stands_in_and_the_run_goes_on() -> None:
     async def main() -> None:
         engine, done = FakeEngine(old(30)), asyncio.Event()
         found = await answer(engine, engine.run(done))
-        assert (found.result.run, found.ran) == ("old", False)
+        assert found == Answer(cast("Result", engine.old), ran=False)
         assert engine.ended == []
         done.set()
         await asyncio.sleep(0.01)
@@ -124,17 +128,24 @@ def test_an_error_that_nobody_waits_for_is_logged(caplog: pytest.LogCaptureFixtu
     assert caplog.messages == ["while an old result stood in: it broke"]
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.05], ids=["at once", "later"])
-def test_a_run_ends_with_those_who_wait_for_it(after_s: float) -> None:
+@pytest.mark.parametrize("within_s", [0.0, 0.005, 0.02], ids=["over", "before soon", "after"])
+def test_an_old_one_stands_in_before_who_waits_is_told_to_go(within_s: float) -> None:
     async def main() -> None:
-        engine = FakeEngine()
-        waiting = asyncio.ensure_future(answer(engine, engine.run(asyncio.Event())))
-        await asyncio.sleep(after_s)
-        await asyncio.sleep(0)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        await asyncio.sleep(0)
-        assert engine.ended == ["cancelled"]
+        engine, done = FakeEngine(old(30)), asyncio.Event()
+        found = await answer(engine, engine.run(done), within_s)
+        assert found == Answer(cast("Result", engine.old), ran=False)
+        done.set()
+
+    asyncio.run(main())
+
+
+def test_without_one_nothing_is_had_in_time_and_the_run_goes_on() -> None:
+    async def main() -> None:
+        engine, done = FakeEngine(), asyncio.Event()
+        assert await answer(engine, engine.run(done), 0.02) is None
+        assert engine.ended == []
+        done.set()
+        await asyncio.sleep(0.01)
+        assert engine.ended == ["done"]
 
     asyncio.run(main())

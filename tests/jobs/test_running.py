@@ -12,6 +12,7 @@ import pytest
 from tests.places import started
 from tests.s3_server import KEYS, moto_server
 
+from webfoot import engine as engines
 from webfoot.access.principal import EVERYBODY
 from webfoot.errors import Conflict, JobNotFound, ServerBusy, UdfTimeout
 from webfoot.jobs import new_job
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tests.places import Place
     from tests.s3_server import S3Server
 
+    from webfoot.engine import Answer
     from webfoot.jobs import Job
     from webfoot.jobs.records import JobRecords
 
@@ -446,3 +448,174 @@ def test_an_id_that_stands_for_nothing_is_not_found(play: Play, id: str) -> None
             await jobs.get(id, EVERYBODY)
 
     play(scene)
+
+
+@pytest.fixture
+def _no_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends a run with the last request that waits for it: where one is to go on, none may leave."""
+    monkeypatch.setattr(engines, "LINGER_S", 0)
+
+
+async def asking(place: Place, name: str = "hourly") -> asyncio.Task[Answer]:
+    """A request whose run has begun."""
+    before = place.runner.runs
+    coming = asyncio.ensure_future(place.ask(name))
+    await started(place.runner, before + 1)
+    return coming
+
+
+@pytest.mark.usefixtures("_no_linger")
+@pytest.mark.parametrize("name", ["hourly", "live"])
+def test_a_request_s_job_waits_for_its_run_and_not_for_its_turn(
+    place: Place, play: Play, name: str
+) -> None:
+    async def scene(jobs: Jobs) -> None:
+        place.runner.go.clear()
+        others = [await jobs.submit(place.call(n=n)) for n in range(10, 14)]
+        await started(place.runner, 4)
+        coming = await asking(place, name)
+        job = await jobs.attended(place.call(name), 60, coming)
+        assert (await until(jobs, job, "running", "done")).state == "running"
+        place.runner.go.set()
+        for made in (job, *others):
+            await until(jobs, made, "done")
+        assert (await jobs.get(job.id, EVERYBODY)).result == (await coming).result
+
+    play(scene)
+    assert (place.runner.runs, place.runner.cancelled) == (5, 0)
+
+
+@pytest.mark.usefixtures("_no_linger")
+@pytest.mark.parametrize("kept", [True, False], ids=["waiting", "not yet waiting"])
+def test_a_request_s_run_ends_with_its_job(
+    place: Place, open_records: Open, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        records = open_records()
+        jobs = jobs_of(place, records)
+        keep, keeping = records.keep, asyncio.Event()
+        go_on = asyncio.Event()
+        if kept:
+            go_on.set()
+
+        async def keep_slowly(job: Job) -> None:
+            keeping.set()
+            if job.state == "running":
+                await go_on.wait()
+            await keep(job)
+
+        monkeypatch.setattr(records, "keep", keep_slowly)
+        job = await jobs.attended(place.call(), 60, await asking(place))
+        await keeping.wait()
+        if kept:
+            await until(jobs, job, "running")
+        await jobs.cancel(job)
+        await until(jobs, job, "cancelled")
+        await place.landed()
+        await jobs.close()
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+    assert (place.runner.runs, place.runner.cancelled) == (1, 1)
+
+
+@pytest.mark.usefixtures("_no_linger")
+def test_a_request_that_cannot_become_a_job_gives_up_its_run(
+    place: Place, open_records: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        records = open_records()
+        jobs = jobs_of(place, records)
+
+        async def add(_: Job, once: str | None) -> Job:
+            raise ServerBusy(f"no bucket for {once}")
+
+        monkeypatch.setattr(records, "add", add)
+        with pytest.raises(ServerBusy):
+            await jobs.attended(place.call(), 60, await asking(place))
+        await place.landed()
+        await jobs.close()
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+    assert place.runner.cancelled == 1
+
+
+@pytest.mark.usefixtures("_no_linger")
+def test_a_job_that_is_kept_is_begun_whatever_fails_after_that(
+    place: Place, open_records: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        records = open_records()
+        jobs = jobs_of(place, records)
+
+        async def wait_for(_: Job, seconds: float) -> None:
+            raise ServerBusy(f"no bucket for {seconds} s")
+
+        coming = await asking(place)
+        with monkeypatch.context() as failing:
+            failing.setattr(records, "wait_for", wait_for)
+            with pytest.raises(ServerBusy):
+                await jobs.attended(place.call(), 60, coming)
+        again = await jobs.attended(place.call(), 60, asyncio.ensure_future(place.ask()))
+        place.runner.go.set()
+        await until(jobs, again, "done")
+        await jobs.close()
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+    assert (place.runner.runs, place.runner.cancelled) == (1, 0)
+
+
+@pytest.mark.usefixtures("_no_linger")
+@pytest.mark.parametrize("ends_as", ["done", "cancelled"])
+def test_a_run_here_goes_on_for_the_job_that_another_server_has_made_of_its_call(
+    place: Place, make_place: Callable[[], Place], open_records: Open, ends_as: str
+) -> None:
+    async def scene() -> None:
+        place.runner.go.clear()
+        elsewhere = make_place()
+        here, there = (jobs_of(of, open_records()) for of in (place, elsewhere))
+        coming = await asking(place)
+        job = await there.attended(place.call(), 60)
+        await until(there, job, "running")
+        for waiting in (coming, asyncio.ensure_future(place.ask())):
+            assert (await here.attended(place.call(), 60, waiting)).id == job.id
+        # Time enough to end it, if nobody kept it.
+        await asyncio.sleep(0.05)
+        if ends_as == "done":
+            place.runner.go.set()
+        else:
+            await there.cancel(job)
+        await until(here, job, ends_as)
+        await place.landed()
+        for jobs in (here, there):
+            await jobs.close()
+        assert elsewhere.runner.runs == 0
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+    assert (place.runner.runs, place.runner.cancelled) == (1, int(ends_as == "cancelled"))
+
+
+@pytest.mark.parametrize("made", ["by it", "before"])
+def test_a_request_s_run_makes_way_for_a_job_elsewhere_whoever_has_made_that(
+    place: Place, open_records: Open, made: str
+) -> None:
+    async def scene() -> None:
+        async def send(_: Job) -> None: ...
+
+        here, other = (
+            Jobs(open_records(), place.engine, Settings(workers=2), send) for _ in range(2)
+        )
+        if made == "before":
+            await other.attended(place.call())
+        place.runner.go.clear()
+        coming = await asking(place)
+        await here.attended(place.call(), 60, coming)
+        assert place.runner.cancelled == 1
+        await asyncio.gather(coming, return_exceptions=True)
+        assert coming.cancelled()
+        for jobs in (here, other):
+            await jobs.close()
+
+    asyncio.run(asyncio.wait_for(scene(), 60))

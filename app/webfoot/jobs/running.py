@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from webfoot.access.principal import Principal
-    from webfoot.engine import Engine
+    from webfoot.engine import Answer, Engine
     from webfoot.jobs import Job
     from webfoot.jobs.records import JobRecords, Wish
     from webfoot.results import Question, Result
@@ -70,6 +70,8 @@ class Jobs:
         # As they were kept last.
         self._under_way: dict[str, Job] = {}
         self._looking: asyncio.Task[None] | None = None
+        # Runs that go on here for jobs that did not begin them, by the jobs' ids.
+        self._going_on: dict[str, asyncio.Task[None]] = {}
 
     @property
     def are_elsewhere(self) -> bool:
@@ -89,7 +91,8 @@ class Jobs:
 
     async def close(self) -> None:
         """Stop what runs here; the next server takes it over."""
-        tasks = [*self._tasks.values(), *([self._looking] if self._looking else ())]
+        looking = [self._looking] if self._looking else []
+        tasks = [*self._tasks.values(), *self._going_on.values(), *looking]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -115,23 +118,38 @@ class Jobs:
         """Make a job that whoever asks will `run` here; see `submit`."""
         return await self._add(new_job(question, self._settings.job_timeout), once)
 
-    async def attended(self, question: Question, back_s: float = BACK_S) -> Job:
+    async def attended(
+        self,
+        question: Question,
+        back_s: float = BACK_S,
+        coming: asyncio.Task[Answer] | None = None,
+    ) -> Job:
         """The job of a request that has waited long; it ends when nobody asks for it any more.
 
         Args:
             question: What the request asks for.
             back_s: How long who asks has to come back, in seconds.
+            coming: The answer to the request, if it has asked the engine: the job's from now on.
+                The request's run goes on meanwhile, however long it takes to keep the job.
         """
         # No longer than other requests' runs: whoever made it did not ask for a job.
         new, once = new_job(question, self._settings.timeout, back_s), f"attended {question.key}"
-        job = await self._add(new, once)
-        if job.over:
-            # Made for an earlier request, whose result is no longer fresh.
-            await self._records.free(once, job)
+        try:
             job = await self._add(new, once)
-        await self._records.wait_for(job, back_s)
+            if job.over:
+                # Made for an earlier request, whose result is no longer fresh.
+                await self._records.free(once, job)
+                job = await self._add(new, once)
+        except BaseException:
+            if coming is not None:
+                coming.cancel()
+            raise
+        # Before anything else can fail: nobody else would begin it.
         if job.id == new.id:
-            await self._start(job, question)
+            await self._start(job, question, coming)
+        elif coming is not None:
+            await self._leave_to(job, question, coming)
+        await self._records.wait_for(job, back_s)
         return job
 
     async def get(self, id: str, asker: Principal) -> Job:  # noqa: A002  # it is one
@@ -214,38 +232,73 @@ class Jobs:
             )
         return known
 
-    async def _start(self, job: Job, question: Question) -> None:
+    async def _start(
+        self, job: Job, question: Question, coming: asyncio.Task[Answer] | None = None
+    ) -> None:
         if self._send is None:
-            self._begin(job)
+            self._begin(job, coming)
         else:
-            # There it must not wait for a run that stands still here.
-            await self._engine.give_up(question)
+            await self._give_up(question, coming)
             await self._send(job)
+
+    async def _leave_to(self, job: Job, question: Question, coming: asyncio.Task[Answer]) -> None:
+        """Leave a call to the job that another request for it has become."""
+        if self._send is not None:
+            await self._give_up(question, coming)
+        elif job.id in self._going_on:
+            coming.cancel()
+        else:
+            self._going_on[job.id] = asyncio.create_task(self._go_on(job, coming))
+
+    async def _give_up(self, question: Question, coming: asyncio.Task[Answer] | None) -> None:
+        """Stop the run of a job elsewhere, which must not wait for one that stands still here."""
+        if coming is not None:
+            coming.cancel()
+        await self._engine.give_up(question)
+
+    async def _go_on(self, job: Job, coming: asyncio.Task[Answer]) -> None:
+        """Have the run here go on that a job may be waiting for, but no longer than the job."""
+        try:
+            while not (job.over or coming.done()):
+                waited_for = {coming, self._tasks.get(job.id, coming)}
+                first = asyncio.FIRST_COMPLETED
+                await asyncio.wait(waited_for, timeout=self._records.look_s, return_when=first)
+                with contextlib.suppress(Error):  # The store is away for a moment, say.
+                    job = await self._records.find(job.id) or job
+        finally:
+            del self._going_on[job.id]
+            coming.cancel()
+            # What it fails with is told to the job.
+            await asyncio.gather(coming, return_exceptions=True)
 
     def _cancel_own(self, id: str) -> None:  # noqa: A002  # it is one
         task = self._tasks.get(id)
         if task is not None:
             task.cancel(_BY_REQUEST)
 
-    def _begin(self, job: Job) -> asyncio.Task[Job]:
+    def _begin(self, job: Job, coming: asyncio.Task[Answer] | None = None) -> asyncio.Task[Job]:
         if job.id in self._tasks:
             return self._tasks[job.id]
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
         self._under_way[job.id] = job
-        task = self._tasks[job.id] = asyncio.create_task(self._run(job))
+        task = self._tasks[job.id] = asyncio.create_task(self._run(job, coming))
         task.add_done_callback(lambda _: self._end(job.id))
+        if coming is not None:
+            # It may end before it has come to wait for that.
+            task.add_done_callback(lambda _: coming.cancel())
         return task
 
     def _end(self, id: str) -> None:  # noqa: A002  # it is one
         del self._tasks[id], self._under_way[id]
 
-    async def _run(self, job: Job) -> Job:
+    async def _run(self, job: Job, coming: asyncio.Task[Answer] | None) -> Job:
         try:
-            async with self._asking:
+            # What has been asked for already takes no other job's turn.
+            async with self._asking if coming is None else contextlib.nullcontext():
                 job = replace(job, state="running", started=job.started or time.time())
                 await self._keep(job)
-                result = await self._ask(job)
+                result = await self._ask(job, coming)
             ended = replace(job, state="done", done=len(job.arguments), result=result)
         except asyncio.CancelledError as error:
             if error.args == (_BY_REQUEST,):
@@ -265,7 +318,7 @@ class Jobs:
         await self._keep(ended)
         return ended
 
-    async def _ask(self, job: Job) -> Result:
+    async def _ask(self, job: Job, coming: asyncio.Task[Answer] | None) -> Result:
         rerun = False
         while True:
             udf = self._engine.registry.find(job.udf)
@@ -273,7 +326,9 @@ class Jobs:
             limit = udf.options.timeout_s or job.timeout_s
             lineage = self._engine.root(job.timeout_s)
             try:
-                answer = await self._engine.result(udf, question, rerun=rerun, lineage=lineage)
+                answer = await (
+                    coming or self._engine.result(udf, question, rerun=rerun, lineage=lineage)
+                )
             except ServerBusy as error:
                 await asyncio.sleep(error.retry_after_s)
             except UdfTimeout as error:
@@ -283,6 +338,7 @@ class Jobs:
                 rerun = True
             else:
                 return answer.result
+            coming = None
 
     async def _look(self) -> None:
         """Do what others wish of the jobs that run here, and tell them how far these are."""

@@ -108,7 +108,7 @@ class DataEndpoint:
         self._store = store
         self._settings = settings
         self._questions = Questions(engine, holding, settings)
-        self._results = Results(engine, store, holding, admit, settings)
+        self._results = Results(engine, store, holding, admit)
         self._headers = TableHeaders(engine, settings)
         self._recall = recall
 

@@ -19,11 +19,11 @@ from webfoot.jobs.running import BACK_S
 from webfoot.server.fanouts import accepted_extension
 from webfoot.server.problems import COMMON_HEADERS, Reply
 from webfoot.server.requests import wants_inline_errors
-from webfoot.server.stand_ins import SOON_S
 
 if TYPE_CHECKING:
     from webfoot.access.principal import Principal
     from webfoot.definition import Udf
+    from webfoot.engine import Answer
     from webfoot.jobs import Job
     from webfoot.jobs.running import Jobs
     from webfoot.results import Question, Result
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 # Those of Webfoot's own parameters that are the call's, which a job has already.
 _NOT_THE_VIEWS = frozenset({"_hop", *FANOUT_OPTIONS})
-# How long a spreadsheet waits: by then an old result has stood in for a new one, if it may.
+# How long a spreadsheet waits for what an old result may stand in for, in seconds. Google does not
+# say when IMPORTDATA gives up; people report eight seconds as safe.
+SOON_S = 6.0
+# How long it waits where there is no old one.
 _SHEET_S = SOON_S + 1.0
 # What it takes to send a request on before the platform ends it, in seconds.
 _SENDING_ON_S = 1.0
@@ -54,10 +57,9 @@ class Holding:
         self._store = store
         self._hold_s = hold_s
 
-    def limit(self, request: Request) -> asyncio.Timeout:
-        """Ends what is in its block when the request has waited long enough."""
-        hold_s = self._seconds(request)
-        return asyncio.timeout(None if math.isinf(hold_s) else hold_s)
+    def until(self, request: Request) -> float:
+        """When a request that comes now has waited long enough, in the event loop's time."""
+        return asyncio.get_running_loop().time() + self._seconds(request)
 
     async def find(self, job: str, asker: Principal) -> Job:
         """The job of that id; see `webfoot.jobs.running.Jobs.get`."""
@@ -91,10 +93,18 @@ class Holding:
             raise ResultGone(f"the result of job {job.id} has been evicted; make the call again")
         return job.result
 
-    async def become_job(self, question: Question, request: Request) -> Reply:
-        """Send who waits for a call on to the job that it becomes; see `send_on`."""
+    async def become_job(
+        self, question: Question, request: Request, coming: asyncio.Task[Answer]
+    ) -> Reply:
+        """Send who waits for a call on to the job that it becomes; see `send_on`.
+
+        Args:
+            question: The call.
+            request: Asks for it.
+            coming: Its result, which is the job's from now on, whatever becomes of the request.
+        """
         back_s = 4 * _COME_BACK_S if wants_inline_errors(request) else BACK_S
-        return self.send_on(await self._jobs.attended(question, back_s), request)
+        return self.send_on(await self._jobs.attended(question, back_s, coming), request)
 
     def send_on(self, job: Job, request: Request) -> Reply:
         """Send who has waited long enough on, to wait anew.
@@ -126,3 +136,14 @@ class Holding:
         left_s = request.limits.ends_at - asyncio.get_running_loop().time() - _SENDING_ON_S
         sheet_s = _SHEET_S if wants_inline_errors(request) else math.inf
         return max(min(self._hold_s, left_s, sheet_s), 0.0)
+
+
+async def in_time(coming: asyncio.Task[Answer], until: float) -> Answer | None:
+    """What comes by then, in the event loop's time; None if it takes longer, and goes on.
+
+    Raises:
+        Error: Why nothing comes.
+    """
+    left_s = until - asyncio.get_running_loop().time()
+    await asyncio.wait((coming,), timeout=None if math.isinf(left_s) else left_s)
+    return coming.result() if coming.done() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from webfoot.jobs import Job
 from webfoot.results import Query, is_whole
 from webfoot.server.conditions import read_range
+from webfoot.server.holding import in_time
 from webfoot.server.requests import wants_rerun
-from webfoot.server.stand_ins import SOON_S, StandIns
+from webfoot.server.stand_ins import StandIns
 from webfoot.server.transfer import unless_gone
 from webfoot.views import View
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from webfoot.server.problems import Reply
     from webfoot.server.questions import Asked
     from webfoot.server.requests import Request
-    from webfoot.settings import Settings
     from webfoot.store import Store
 
 
@@ -56,18 +57,14 @@ class Results:
         store: Has them.
         holding: Sends on who has waited long enough.
         admit: Counts what SQL calls.
-        settings: How long requests are held.
     """
 
-    def __init__(
-        self, engine: Engine, store: Store, holding: Holding, admit: Admit, settings: Settings
-    ) -> None:
+    def __init__(self, engine: Engine, store: Store, holding: Holding, admit: Admit) -> None:
         self._engine = engine
         self._store = store
         self._holding = holding
         self._admit = admit
-        # Before the request is sent on, or its reader told to come back.
-        self._stand_ins = StandIns(engine, min(SOON_S, settings.hold / 2))
+        self._stand_ins = StandIns(engine)
         # Whether SQL has been asked before: the first waits for what it takes to be imported.
         self._warm = False
 
@@ -114,20 +111,26 @@ class Results:
         may_go_on = not rerun and is_whole(asked.call)
         if may_go_on and (job := await self._holding.begin(asked.udf, asked.call)) is not None:
             return await self._wait_for(job, request, receive)
+        until = self._holding.until(request) if may_go_on else math.inf
         lineage = self._engine.request(request.exchange.tally)
         running = self._engine.result(
             asked.udf, asked.call, ranged=ranged, rerun=rerun, lineage=lineage
         )
+        coming = asyncio.ensure_future(running)
         if asked.view.spreadsheet and asked.udf.options.stale_s and not rerun:
-            running = self._stand_ins.answer(asked.udf, asked.call, running)
+            waiting = self._stand_ins.answer(asked.udf, asked.call, coming, until)
+        else:
+            waiting = in_time(coming, until)
         try:
-            async with self._holding.limit(request) if may_go_on else asyncio.timeout(None):
-                answer = await unless_gone(receive, running)
-        except TimeoutError:
-            return await self._holding.become_job(asked.call, request)
-        stale = not answer.ran and not answer.result.fresh(time.time())
-        _note_answer(request.exchange, answer, stale=stale)
-        return Obtained(answer.result, _timing(answer), stale)
+            came = await unless_gone(receive, waiting)
+        except BaseException:
+            coming.cancel()
+            raise
+        if came is None:
+            return await self._holding.become_job(asked.call, request, coming)
+        stale = not came.ran and not came.result.fresh(time.time())
+        _note_answer(request.exchange, came, stale=stale)
+        return Obtained(came.result, _timing(came), stale)
 
     async def view(
         self, request: Request, asked: Asked, result: Result, view: View, receive: Receive

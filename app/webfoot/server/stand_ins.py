@@ -12,17 +12,12 @@ import time
 from typing import TYPE_CHECKING
 
 from webfoot.engine import Answer
+from webfoot.server.holding import SOON_S, in_time
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-    from typing import Any
-
     from webfoot.definition import Udf
     from webfoot.engine import Engine
     from webfoot.results import Question
-
-# Google does not say when IMPORTDATA gives up; people report eight seconds as safe.
-SOON_S = 6.0
 
 _log = logging.getLogger(__name__)
 
@@ -42,26 +37,27 @@ class StandIns:
         self._going_on: set[asyncio.Task[Answer]] = set()
 
     async def answer(
-        self, udf: Udf, call: Question, running: Coroutine[Any, Any, Answer]
-    ) -> Answer:
-        """What `running` gives if it does so soon, or else an old result; if there is none, wait.
+        self, udf: Udf, call: Question, coming: asyncio.Task[Answer], until: float
+    ) -> Answer | None:
+        """The new result if it comes soon, or else an old one; if there is none, see `in_time`.
+
+        One after the other: a server that stands still past both times still looks for an old one.
 
         Args:
             udf: The UDF; its author says how old a result may be.
             call: The call.
-            running: The way to its new result, which goes on unless this is cancelled.
+            coming: Its new result, which is kept on its way here if an old one stands in.
+            until: How long the spreadsheet waits in all, in the event loop's time.
         """
-        task = asyncio.ensure_future(running)
-        try:
-            done, _ = await asyncio.wait((task,), timeout=self._soon_s)
-            if not done and (old := await self._old(udf, call)) is not None:
-                self._going_on.add(task)
-                task.add_done_callback(self._ended)
-                return old
-            return await task
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
+        soon = min(asyncio.get_running_loop().time() + self._soon_s, until)
+        answer = await in_time(coming, soon)
+        if answer is not None:
+            return answer
+        if (old := await self._old(udf, call)) is not None:
+            self._going_on.add(coming)
+            coming.add_done_callback(self._ended)
+            return old
+        return await in_time(coming, until)
 
     async def _old(self, udf: Udf, call: Question) -> Answer | None:
         result = await self._engine.latest(call)
