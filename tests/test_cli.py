@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -656,3 +657,26 @@ def test_help_is_there_for_every_command(command: str, asked: str) -> None:
 def test_typos_are_told_what_was_meant(home: Path, refused: Refused, here: CommandLine) -> None:
     assert "Did you mean 'serve'?" in refused(home, "serv")
     assert "0." in output_of(here(home, "--version"))
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.005, 0.05])
+def test_ctrl_c_is_heard_from_the_greeting_on(parent: Path, seconds: float) -> None:
+    with subprocess.Popen(
+        [*WEBFOOT, "serve", "--port", "0", "--store", str(parent / "store"), *INLINE],
+        cwd=parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith("Webfoot serves ")
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=40)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "Aborted" not in told
+    assert "Exception ignored" not in told

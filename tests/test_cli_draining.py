@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -13,10 +14,13 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from tests.server_process import serve, write_udfs
+import uvicorn
+from tests.server_process import INLINE, serve, write_udfs
+
+from webfoot.cli.draining import DrainingServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.server_process import Server
@@ -168,3 +172,70 @@ def test_a_rolling_restart_under_load_loses_no_request(folder: Path, tmp_path: P
     assert {status for status, _ in answers} == {200}, [
         body for code, body in answers if code != 200
     ]
+
+
+WAITS = """
+    import time
+    from pathlib import Path
+    from webfoot import udf
+
+    @udf
+    def waits(begun: str, until: str) -> list[dict[str, int]]:
+        Path(begun).touch()
+        while not Path(until).exists():
+            time.sleep(0.01)
+        return [{"n": 1}]
+"""
+
+
+def test_what_began_long_before_the_end_closes_its_connection_too(tmp_path: Path) -> None:
+    begun, until = tmp_path / "begun", tmp_path / "until"
+    folder = write_udfs(tmp_path, some=WAITS)
+    with (
+        serve(folder, "--drain", "2s", *INLINE) as server,
+        httpx.Client(base_url=server.url) as http,
+        ThreadPoolExecutor() as threads,
+    ):
+        asked = {"begun": str(begun), "until": str(until)}
+        answer = threads.submit(
+            httpx.get, f"{server.url}/udfs/waits.json", params=asked, timeout=60
+        )
+        try:
+            wait_for(begun.exists)
+            # With the date, uvicorn renews the headers that it adds to an answer.
+            date = http.get("/healthz").headers["date"]
+            wait_for(lambda: http.get("/healthz").headers["date"] != date)
+            server.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: http.get("/readyz").status_code == 503)
+        finally:
+            until.touch()
+        assert answer.result().headers["connection"] == "close"
+        server.process.wait(20)
+
+
+def wait_for(happens: Callable[[], bool]) -> None:
+    patient_until = time.monotonic() + 20
+    while not happens():
+        assert time.monotonic() < patient_until
+        time.sleep(0.02)
+
+
+def test_the_signal_itself_has_answers_close_their_connections() -> None:
+    async def app(scope: object, receive: object, send: object) -> None:
+        pass
+
+    config = uvicorn.Config(app, log_config=None)
+    config.load()
+    server = DrainingServer(config, begin=lambda: None, drain_s=60, finish_s=60)
+
+    async def ends() -> None:
+        await server.on_tick(0)
+        of_a_request = server.server_state.default_headers
+        await server.on_tick(10)
+        server.handle_exit(signal.SIGTERM, None)
+        assert of_a_request.count((b"connection", b"close")) == 1
+        await server.on_tick(20)
+        assert of_a_request.count((b"connection", b"close")) == 1
+        assert server.server_state.default_headers is of_a_request
+
+    asyncio.run(ends())

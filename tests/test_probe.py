@@ -132,3 +132,34 @@ def test_what_has_not_changed_is_not_tried_again(
     assert tried.read_text() == "b "
     write_files(folder, d=note)
     assert probe(sources.read(folder), before=before).refused == {}
+
+
+LATE = "import os, time\nif os.fork() == 0:\n    time.sleep(1)\n"
+
+
+@pytest.mark.parametrize("harm", [LATE, LATE + "    if os.fork():\n        os._exit(0)\n"])
+def test_a_forked_child_is_found_however_late_it_comes_back(
+    tmp_path: Path, write_files: Callable[..., Path], harm: str
+) -> None:
+    code = sources.read(write_files(tmp_path / "late", harm=harm + HARM, m=WELL))
+    # Not loaded here: where it is not found, these tests would go on twice.
+    ((file, why),) = probe(code).refused.items()
+    assert file == "harm.py"
+    assert "importing it forks the process" in why
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "import os\nif os.fork() == 0:\n    os._exit(0)\n",
+        "import subprocess\nsubprocess.Popen(['sleep', '1000'], preexec_fn=lambda: None)\n",
+        pytest.param(
+            "import os, time\nif os.fork() == 0:\n    time.sleep(1000)\n", marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_child_that_does_not_come_back_is_no_second_server(
+    tmp_path: Path, write_files: Callable[..., Path], harmless: str
+) -> None:
+    code = sources.read(write_files(tmp_path / "children", some=harmless + WELL))
+    assert probe(code).refused == {}

@@ -14,7 +14,6 @@ import select
 import signal
 import subprocess  # nosec B404  # what it starts is marked where it does
 import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,8 +28,8 @@ IMPORT_TIMEOUT_S = 30.0
 _DONE = "done"
 # Before a file's name: the paths below a folder do not begin with `/`.
 _FORKED = "/forked/"
-# How long a child that a file forked is given to come back from the import.
-_RETURN_S = 0.2
+# How long a child that a file forked is given to come back from the import, unless it ends first.
+_RETURN_S = 5.0
 
 
 def probe(code: Code, timeout_s: float = IMPORT_TIMEOUT_S, *, before: Code | None = None) -> Code:
@@ -116,12 +115,11 @@ def main() -> None:
     announced = int(sys.argv[1])
     sources.mount(code)
     own_pid = os.getpid()
-    forked: list[bool] = []
-    os.register_at_fork(after_in_parent=lambda: forked.append(True))
     for file, module in code.udf_files():
         if file not in message["files"]:
             continue
         os.write(announced, f"{file}\n".encode())
+        ended, held = os.pipe()
         try:
             importlib.import_module(module)
         except (KeyboardInterrupt, GeneratorExit):
@@ -131,9 +129,10 @@ def main() -> None:
         if os.getpid() != own_pid:  # Two servers would be one too many.
             os.write(announced, f"{_FORKED}{file}\n".encode())
             os._exit(0)
-        if forked:
-            time.sleep(_RETURN_S)
-            forked.clear()
+        # A child that was forked holds the pipe, too, until it ends or becomes another program.
+        os.close(held)
+        select.select([ended], [], [], _RETURN_S)
+        os.close(ended)
     os.write(announced, f"{_DONE}\n".encode())
     os._exit(0)  # Threads that a file began must not keep the process.
 

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -189,3 +191,56 @@ def test_a_udf_from_no_registry_is_refused(
     job = UdfJob(replace(loaded["pid"], code=None), "{}", 20, 10**9)
     with pytest.raises(TypeError, match="get it from one"):
         _ = job.code
+
+
+GIVEN_UP_IN_IMPORT = """
+import asyncio, builtins, sys, threading, time
+from pathlib import Path
+from webfoot import registry, sources
+from webfoot.runners import NoCalls
+from webfoot.runners.inline import InlineRunner
+from webfoot.runners.jobs import UdfJob
+from webfoot.runners.slots import Queue
+
+importing, given_up = threading.Event(), threading.Event()
+
+def slowly(name, *given, imports=builtins.__import__):
+    # DuckDB's library asks for it while it makes its types, which it can do once.
+    if name == "typing" and "_duckdb" in sys.modules and not importing.is_set():
+        importing.set()
+        while not given_up.is_set():
+            time.sleep(0.001)
+    return imports(name, *given)
+
+async def main(root):
+    loaded = registry.load(sources.read(root / "udfs"))
+    job = UdfJob(loaded["answers"], "{}", 60.0, 10**9)
+    runner = InlineRunner(1, Queue(4), root / "temp")
+    builtins.__import__ = slowly
+    first = asyncio.ensure_future(runner.run(job, root / "1", root / "log", NoCalls()))
+    await asyncio.to_thread(importing.wait)
+    first.cancel()
+    await asyncio.wait([first])
+    given_up.set()
+    print("given up:", first.cancelled())
+    await runner.run(job, root / "2", root / "log", NoCalls())
+    await runner.close()
+    print("written:", (root / "1").exists(), (root / "2").exists())
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+ANSWERS = "@udf\ndef answers() -> list[dict[str, int]]:\n    return [{'n': 1}]\n"
+
+
+def test_a_first_run_that_is_given_up_in_its_imports_leaves_the_process_well(
+    tmp_path: Path, write_files: Callable[..., Path]
+) -> None:
+    write_files(tmp_path / "udfs", some=ANSWERS)
+    done = subprocess.run(
+        [sys.executable, "-c", GIVEN_UP_IN_IMPORT, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["given up: True", "written: False True"], done.stderr

@@ -37,6 +37,9 @@ class DrainingServer(uvicorn.Server):
         self._finish_s = finish_s
         self._stop_s = config.timeout_graceful_shutdown
         self._until: float | None = None
+        # uvicorn replaces its list every second, and a request keeps the one that it began with:
+        # here it stays one list, so that what is added reaches those under way, too.
+        self._headers = self.server_state.default_headers
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the end, or end."""
@@ -47,14 +50,18 @@ class DrainingServer(uvicorn.Server):
         self._captured_signals.append(sig)
         self._until = time.monotonic() + self._drain_s
         self.config.timeout_graceful_shutdown = int(self._finish_s)
+        self._headers.append(_LAST)
         self._begin()
 
     async def on_tick(self, counter: int) -> bool:
         """Look whether it is time to end."""
-        if await super().on_tick(counter):
-            return True
+        is_over = await super().on_tick(counter)
+        fresh = self.server_state.default_headers
+        if fresh is not self._headers:
+            self._headers[:] = fresh
+            self.server_state.default_headers = self._headers
         if self._until is None:
-            return False
-        if _LAST not in self.server_state.default_headers:
-            self.server_state.default_headers.append(_LAST)
-        return time.monotonic() >= self._until
+            return is_over
+        if _LAST not in self._headers:
+            self._headers.append(_LAST)
+        return is_over or time.monotonic() >= self._until

@@ -76,9 +76,6 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
         registry = app.engine.registry
         address = _address(host, listening.getsockname()[1])
         said = _greeting(address, access, registry, settings)
-        if settings.log == "text":
-            click.echo("\n".join(said))
-            show_problems(registry)
         # As JSON, the records of requests take its place.
         has_lines = access_log and settings.log == "text"
         style = click.style if sys.stdout.isatty() else unstyled
@@ -95,17 +92,23 @@ def serve(host: str, port: int, access_log: bool, **options: Any) -> None:
             log_level="info" if access_log else "warning",
             timeout_graceful_shutdown=_STOPPING_S,
         )
-        # That has also set how the log is written.
-        if settings.log != "text":
-            for line in said:
-                _log.info(line)
-            log_problems(registry)
+        # Imports it, which a Ctrl-C soon after the greeting would else find half done.
+        config.get_loop_factory()
         # What start-up has made stays: to look at it after every few hundred objects that requests
-        # make took an eighth of the server's time in a large fan-out.
+        # make took an eighth of the server's time in a large fan-out. A Ctrl-C would be lost while
+        # it is looked at: who is to send one has not read anything yet.
         gc.collect()
         gc.freeze()
         gc.set_threshold(_OBJECTS_A_COLLECTION)
         with contextlib.suppress(KeyboardInterrupt):
+            if settings.log == "text":
+                click.echo("\n".join(said))
+                show_problems(registry)
+            else:
+                # `config` has set how the log is written.
+                for line in said:
+                    _log.info(line)
+                log_problems(registry)
             # Whoever is held is answered, or sent on, within that time.
             finish_s = settings.hold + _STOPPING_S
             server = DrainingServer(config, app.health.drain, settings.drain, finish_s)

@@ -56,6 +56,7 @@ class InlineRunner:
         self._opening = threading.Lock()
         # What runs share, once there is one.
         self._opened = contextlib.ExitStack()
+        self._is_closed = False
         self._database: CallDatabase | None = None
         self._registry: Registry | None = None
 
@@ -75,8 +76,8 @@ class InlineRunner:
                     contextlib.closing(stoppable),
                 ):
                     return await anyio.to_thread.run_sync(
-                        stoppable.run,
-                        *(self._execute, job, target, caller, queries),
+                        self._execute,
+                        *(stoppable, job, target, caller, queries),
                         abandon_on_cancel=True,
                         # The slots limit them: a run that waits for others must not hold a thread
                         # that these need.
@@ -91,21 +92,36 @@ class InlineRunner:
         """Whether a job that computes would begin at once."""
         return self._slots.has_room()
 
-    def _execute(self, job: Job, target: Path, caller: _LoopCaller, queries: Queries) -> Draft:
+    def _execute(
+        self,
+        stoppable: _Stoppable,
+        job: Job,
+        target: Path,
+        caller: _LoopCaller,
+        queries: Queries,
+    ) -> Draft:
         # What running takes is imported by the first run: a function that answers from its store
-        # starts without it.
+        # starts without it. It is not stopped there: DuckDB, of which half is imported, cannot be
+        # imported again.
         from webfoot import calling  # noqa: PLC0415
         from webfoot.runners.execution import execute  # noqa: PLC0415
         from webfoot.runners.meters import meter_thread  # noqa: PLC0415
 
-        with calling.through(caller), queries.watched():
-            return execute(job, target, self._open(), meter_thread(), caller)
+        database = self._open()
+
+        def run() -> Draft:
+            with calling.through(caller), queries.watched():
+                return execute(job, target, database, meter_thread(), caller)
+
+        return stoppable.run(run)
 
     def _open(self) -> CallDatabase:
         from webfoot.database import sessions  # noqa: PLC0415  # likewise
         from webfoot.database.calls import CallDatabase  # noqa: PLC0415  # likewise
 
         with self._opening:
+            if self._is_closed:  # While a run that was given up did its imports.
+                raise RunCancelled("the runner was closed")
             if self._database is None:
                 self._opened.enter_context(sessions.everywhere_in(self._temp))
                 self._database = self._opened.enter_context(CallDatabase(self._temp))
@@ -128,7 +144,9 @@ class InlineRunner:
 
     async def close(self) -> None:
         """Close DuckDB."""
-        self._opened.close()
+        with self._opening:
+            self._is_closed = True
+            self._opened.close()
 
 
 class _Stop(BaseException):
@@ -141,13 +159,16 @@ class _Stoppable:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: int | None = None
+        self._is_closed = False
 
-    def run(self, function: Callable[..., _T], *given: Any) -> _T:
-        """Call `function` on this thread."""
+    def run(self, function: Callable[[], _T]) -> _T:
+        """Call `function` on this thread, unless it was stopped before."""
         with self._lock:
+            if self._is_closed:
+                raise _Stop
             self._thread = threading.get_ident()
         try:
-            return function(*given)
+            return function()
         finally:
             # Whoever has the lock may stop this thread, and nobody after it: what the thread does
             # next is not theirs.
@@ -155,10 +176,11 @@ class _Stoppable:
                 self._thread = None
 
     def close(self) -> None:
-        """Stop the function, if it still runs."""
+        """Stop the function, if it still runs; begin it no more."""
         import ctypes  # noqa: PLC0415  # a start on Lambda goes without
 
         with self._lock:
+            self._is_closed = True
             if self._thread is not None:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._thread), ctypes.py_object(_Stop)
