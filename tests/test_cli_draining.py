@@ -155,6 +155,7 @@ def balancer() -> Iterator[Balancer]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_rolling_restart_under_load_loses_no_request(folder: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "WEBFOOT_DRAIN": "15s"}
     answers: list[tuple[int, bytes]] = []
@@ -171,7 +172,7 @@ def test_a_rolling_restart_under_load_loses_no_request(folder: Path, tmp_path: P
     def start() -> contextlib.AbstractContextManager[Server]:
         return serve(folder, store=tmp_path / "store", environment=environment)
 
-    with contextlib.ExitStack() as stack, balancer() as front, ThreadPoolExecutor(16) as threads:
+    with balancer() as front, ThreadPoolExecutor(16) as threads, contextlib.ExitStack() as stack:
         url = f"http://127.0.0.1:{front.server_address[1]}"
         stack.callback(ended.set)
 
