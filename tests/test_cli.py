@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 import duckdb
+import httpx
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -604,6 +605,13 @@ def test_serve_refuses_values_that_cannot_be(
     assert option in told or option == "--relaod" or "cannot listen" in message
 
 
+def is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_serve_says_where_it_is_and_stops_at_once(parent: Path) -> None:
     command = [
         *WEBFOOT,
@@ -625,11 +633,15 @@ def test_serve_says_where_it_is_and_stops_at_once(parent: Path) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         first = process.stdout.readline()
-        assert first.startswith("Webfoot serves 5 UDFs of udfs/ on http://localhost:")
+        address = re.match(r"Webfoot serves 5 UDFs of udfs/ on http://localhost:(\d+)", first)
+        assert address is not None
         assert process.stdout.readline().startswith("It is open: ")
         hint = process.stdout.readline()
         assert hint.startswith("Try in DuckDB: FROM 'http://localhost:")
-        time.sleep(1)
+        patient_until = time.monotonic() + 20
+        while not is_ready(f"http://127.0.0.1:{address[1]}"):
+            assert time.monotonic() < patient_until
+            time.sleep(0.02)
         process.send_signal(2)
         assert process.wait(20) == 0
         assert process.stderr.read() == ""

@@ -67,13 +67,15 @@ def test_who_begins_no_request_is_not_waited_for(sent: bytes) -> None:
     assert asyncio.run(talk()) == b""
 
 
-@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("sent", [b"\r\n", b"GET / HTTP/1.1\r\nhost: "])
-def test_an_answered_connection_is_not_kept_by_a_few_bytes(sent: bytes) -> None:
+def test_an_answered_connection_is_not_kept_by_a_few_bytes(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def talk() -> bytes:
         async with connected() as (reader, writer):
             writer.write(HEAD)
             await reader.readuntil(b"ok")
+            monkeypatch.setattr("webfoot.cli.connections._HEAD_S", 0.3)
             writer.write(sent)
             return await rest(reader)
 

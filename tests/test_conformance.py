@@ -177,7 +177,9 @@ def serving(fault: Fault = good) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=5) as client:
+    # Connections are judged by whether they are kept: the client gives none up by itself.
+    limits = httpx.Limits(keepalive_expiry=60)
+    with httpx.Client(trust_env=False, timeout=60, limits=limits) as client:
         yield client
 
 
@@ -870,14 +872,15 @@ def test_connections_are_not_judged_in_process() -> None:
 
 def test_a_body_is_not_waited_for(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchanges, "WIRE_TIMEOUT_S", 0.05)
-    heads = count()
+    heads, checked = count(), threading.Event()
 
     def slow(request: Request, answer: Answer) -> None:
         if request.method == "HEAD" and next(heads) == 2:
-            time.sleep(0.1)
+            checked.wait(30)
 
     with serving(slow) as address:
         findings = {one.name: one for one in check(f"{address}/file.parquet", client)}
+        checked.set()
     assert findings["head.body"].detail == "Not applicable: HEAD had no answer within 0.05 s."
 
 
@@ -992,11 +995,14 @@ def test_the_command_says_that_nobody_answers() -> None:
 
 
 def test_the_command_does_not_wait_for_ever() -> None:
+    ended = threading.Event()
+
     def slow(request: Request, answer: Answer) -> None:
-        time.sleep(0.3)
+        ended.wait(30)
 
     with serving(slow) as address:
         result = run(f"{address}/file.parquet", "--timeout", "0.1")
+        ended.set()
     assert result.exit_code == 2
     assert "gave no answer (ReadTimeout: timed out)" in result.stderr
 

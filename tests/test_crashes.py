@@ -28,7 +28,6 @@ from webfoot.results import Column, Failure, Result, digest
 from webfoot.store.local import LocalStore
 store = LocalStore(Path(sys.argv[1]), 2_000_000)
 async def main():
-    print("ready", flush=True)
     number = 0
     while True:
         number += 1
@@ -41,6 +40,8 @@ async def main():
             columns = (Column("n", "int64"),)
             result = Result(key, "r", "parquet", etag, len(data), 1, columns, 0, now, now + 60, 1)
             await store.publish(result, staged)
+            if number == 1:
+                print("ready", flush=True)
             if number % 5 == 0:
                 await store.remember(Failure(digest("f" + key), {}, now, now + 5, 1))
 asyncio.run(main())

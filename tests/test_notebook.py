@@ -20,13 +20,14 @@ NOTEBOOK = ROOT / "examples" / "tour.ipynb"
 def executed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The cells of the notebook after it has run in a kernel of its own, against a real server."""
     folder = tmp_path_factory.mktemp("notebook") / "udfs"
-    shutil.copytree(ROOT / "udfs", folder)
+    shutil.copytree(ROOT / "udfs", folder, ignore=shutil.ignore_patterns("__pycache__"))
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     with serve(folder, *INLINE) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("SERVER", server.url)
         # Nobody's own settings of IPython.
         patch.setenv("IPYTHONDIR", str(folder.parent / "ipython"))
-        NotebookClient(notebook, timeout=50, kernel_name="python3").execute(cwd=folder.parent)
+        kernel = NotebookClient(notebook, timeout=50, iopub_timeout=40, kernel_name="python3")
+        kernel.execute(cwd=folder.parent)
     cells: list[dict[str, Any]] = notebook.cells
     return cells
 

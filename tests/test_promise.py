@@ -53,7 +53,7 @@ UDFS = """
     @udf
     def slow(n: int = 5):
         count(f"slow {n}")
-        time.sleep(2.5)
+        time.sleep(1.3)
         return rows(n, 1.5, None)
 
     @udf
@@ -104,7 +104,7 @@ def by_eight_duckdbs(server: Server, n: int) -> list[Rows]:
 def by_impatient_duckdb(server: Server, n: int) -> list[Rows]:
     """The client gives up after a second and tries again, which joins the run."""
     with connect() as con:
-        con.execute("SET http_timeout = 1")
+        con.execute("SET http_timeout = 1; SET http_retries = 20; SET http_retry_backoff = 1")
         rows: Rows = con.sql(f"FROM '{url(server, n, udf='slow')}'").fetchall()
     return [rows]
 
