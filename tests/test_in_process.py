@@ -145,7 +145,8 @@ def test_a_job_of_a_client_that_was_closed_begins_anew_in_one_that_takes_it_up(
 def test_a_job_of_a_process_that_was_killed_is_taken_up_too(folder: Path) -> None:
     code = (
         "import sys, webfoot\n"
-        "print(webfoot.Client(sys.argv[1]).submit('waits', name='killed').id, flush=True)\n"
+        "client = webfoot.Client(sys.argv[1])\n"
+        "print(client.submit('waits', name='killed').id, flush=True)\n"
         "sys.stdin.read()\n"
     )
     with subprocess.Popen(
