@@ -299,14 +299,11 @@ def test_duckdb_gets_through_when_there_is_room_again(
 ) -> None:
     key = give_key(closed.place, "viewer", limits=Limits(concurrency=1))
     show_key(con, closed, key)
-    # By itself it asks again for 0.6 s, in which the room may not be told.
+    # By itself it gives up after 0.6 s, in which there may be no room yet.
     con.execute("SET http_retries = 100")
     con.execute("SET http_retry_backoff = 1")
     tables = f"{closed.url}/udfs/numbers.parquet"
-    with (
-        httpx.Client(headers=bearer(key)) as slow,
-        ThreadPoolExecutor(2) as threads,
-    ):
+    with httpx.Client(headers=bearer(key)) as slow, ThreadPoolExecutor(2) as threads:
         asking = threads.submit(slow.get, f"{tables}?n=9&gate=room")
         eventually(lambda: closed.server.executions("room"))
         reading = threads.submit(lambda: con.execute(f"FROM '{tables}?n=33'").fetchall())
