@@ -42,9 +42,16 @@ class Prometheus:
         assert answer.is_success, answer.text
         return answer.json()["data"]
 
-    def values(self, expression: str) -> list[float]:
-        """What an expression comes to now."""
-        return [float(it["value"][1]) for it in self.ask("query", query=expression)["result"]]
+    def values(self, expression: str, at: float | None = None) -> list[float]:
+        """What an expression comes to.
+
+        Args:
+            expression: What to work out.
+            at: When, in seconds since 1970; now, unless it is given.
+        """
+        when = {} if at is None else {"time": str(at)}
+        found = self.ask("query", query=expression, **when)["result"]
+        return [float(it["value"][1]) for it in found]
 
 
 def promtool(*arguments: str | Path, told: str = "") -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -15,7 +16,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from tests.access.granting import bearer, give_key, give_link, revoke
-from tests.server_process import INLINE, connect, serve, write_udfs
+from tests.server_process import COUNT, GATE, INLINE, connect, eventually, serve, write_udfs
 
 from webfoot import Client, errors
 from webfoot.access.keys import id_of
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
     from tests.server_process import Server
 
 UDFS = """
-import time
 from webfoot import udf
 
 @udf
-def numbers(n: int = 3, wait: float = 0.0):
+def numbers(n: int = 3, gate: str = ""):
     "Numbers."
-    time.sleep(wait)
+    if gate:
+        count(gate)
+        wait_at(gate)
     return [{"n": i} for i in range(n)]
 
 @udf
@@ -56,14 +58,26 @@ class Closed:
         return self.server.url
 
 
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
-    parent = tmp_path_factory.mktemp("readers")
+@contextlib.contextmanager
+def closed_in(parent: Path, **environment: str) -> Iterator[Closed]:
     place = parent / "store/access"
     key = give_key(place, "analyst", udfs=("numbers",), formats=("parquet", "csv", "arrow"))
-    environment = {**os.environ, "WEBFOOT_HOLD": "0.4"}
-    with serve(write_udfs(parent, tables=UDFS), *INLINE, environment=environment) as server:
+    folder = write_udfs(parent, tables=COUNT + GATE + UDFS)
+    with serve(folder, *INLINE, environment={**os.environ, **environment}) as server:
         yield Closed(server, place, key)
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
+    with closed_in(tmp_path_factory.mktemp("readers")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def closed_and_hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
+    """It sends who asks on to a job after a second."""
+    with closed_in(tmp_path_factory.mktemp("hasty"), WEBFOOT_HOLD="1") as running:
+        yield running
 
 
 @pytest.fixture
@@ -168,7 +182,7 @@ def test_a_key_as_a_password_in_the_address(closed: Closed, con: duckdb.DuckDBPy
 
 
 def test_a_link_needs_nothing_else(closed: Closed, con: duckdb.DuckDBPyConnection) -> None:
-    link = give_link(closed.place, "numbers", fixed={"n": ("5",)}, free=("wait",))
+    link = give_link(closed.place, "numbers", fixed={"n": ("5",)}, free=("gate",))
     url = f"{closed.url}/udfs/numbers.parquet?_share={link}"
     assert len(con.execute(f"FROM '{url}'").fetchall()) == 5
     assert len(con.execute(f"SELECT count(*) FROM '{url}&n=5'").fetchall()) == 1
@@ -180,21 +194,29 @@ def test_a_link_needs_nothing_else(closed: Closed, con: duckdb.DuckDBPyConnectio
         assert "404" in told
 
 
+def read_for_long(con: duckdb.DuckDBPyConnection, url: str, server: Server, gate: str) -> int:
+    """How many rows there are; the run ends once who asked was sent on."""
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(lambda: con.execute(f"FROM '{url}'").fetchall())
+        eventually(lambda: ("GET", 303) in server.requests(f"gate={gate}"))
+        server.open(gate)
+        return len(reading.result())
+
+
 def test_a_link_is_good_while_it_waits_for_a_long_run(
-    closed: Closed, con: duckdb.DuckDBPyConnection
+    closed_and_hasty: Closed, con: duckdb.DuckDBPyConnection
 ) -> None:
-    link = give_link(closed.place, "numbers", fixed={"n": ("6",)}, free=("wait",))
-    url = f"{closed.url}/udfs/numbers.parquet?_share={link}&wait=1.5"
-    assert len(con.execute(f"FROM '{url}'").fetchall()) == 6
-    assert 303 in [status for _, status in closed.server.requests("&wait=1.5")]
+    link = give_link(closed_and_hasty.place, "numbers", fixed={"n": ("6",)}, free=("gate",))
+    url = f"{closed_and_hasty.url}/udfs/numbers.parquet?_share={link}&gate=link"
+    assert read_for_long(con, url, closed_and_hasty.server, "link") == 6
 
 
 def test_a_key_is_good_while_it_waits_for_a_long_run(
-    closed: Closed, con: duckdb.DuckDBPyConnection
+    closed_and_hasty: Closed, con: duckdb.DuckDBPyConnection
 ) -> None:
-    show_key(con, closed, closed.key)
-    sql = f"FROM '{closed.url}/udfs/numbers.parquet?n=7&wait=1.5'"
-    assert len(con.execute(sql).fetchall()) == 7
+    show_key(con, closed_and_hasty, closed_and_hasty.key)
+    url = f"{closed_and_hasty.url}/udfs/numbers.parquet?n=7&gate=key"
+    assert read_for_long(con, url, closed_and_hasty.server, "key") == 7
 
 
 def test_a_spreadsheet_is_told_in_a_cell(closed: Closed) -> None:
@@ -205,7 +227,7 @@ def test_a_spreadsheet_is_told_in_a_cell(closed: Closed) -> None:
     assert "in a spreadsheet, use a share link" in told.text
     link = give_link(closed.place, "numbers", formats=("csv",), free=("n",))
     assert httpx.get(f"{url}&_share={link}&n=2").text.split() == ["n", "0", "1"]
-    assert "does not let you choose wait" in httpx.get(f"{url}&_share={link}&wait=9").text
+    assert "does not let you choose gate" in httpx.get(f"{url}&_share={link}&gate=x").text
     assert (
         "expired" in httpx.get(f"{url}&_share={give_link(closed.place, 'numbers', expires=1)}").text
     )
@@ -277,16 +299,18 @@ def test_duckdb_gets_through_when_there_is_room_again(
 ) -> None:
     key = give_key(closed.place, "viewer", limits=Limits(concurrency=1))
     show_key(con, closed, key)
-    slow = httpx.Client(base_url=closed.url, headers=bearer(key))
-    with slow.stream("GET", "/udfs/numbers.parquet?n=8&wait=0.3"):
-        pass
-    asking = Thread(target=slow.get, args=("/udfs/numbers.parquet?n=9&wait=0.3",))
-    asking.start()
-    time.sleep(0.1)
-    assert len(con.execute(f"FROM '{closed.url}/udfs/numbers.parquet?n=3'").fetchall()) == 3
-    assert 429 in [status for _, status in closed.server.requests("numbers.parquet?n=3")]
-    asking.join()
-    slow.close()
+    # By itself it gives up after 0.6 s, in which there may be no room yet.
+    con.execute("SET http_retries = 100")
+    con.execute("SET http_retry_backoff = 1")
+    tables = f"{closed.url}/udfs/numbers.parquet"
+    with httpx.Client(headers=bearer(key)) as slow, ThreadPoolExecutor(2) as threads:
+        asking = threads.submit(slow.get, f"{tables}?n=9&gate=room")
+        eventually(lambda: closed.server.executions("room"))
+        reading = threads.submit(lambda: con.execute(f"FROM '{tables}?n=33'").fetchall())
+        eventually(lambda: 429 in [s for _, s in closed.server.requests("parquet?n=33")])
+        closed.server.open("room")
+        assert len(reading.result()) == 33
+        assert asking.result().is_success
 
 
 def test_no_key_and_no_link_is_in_the_log(closed: Closed) -> None:

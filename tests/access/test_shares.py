@@ -19,7 +19,7 @@ SECRET = b"s" * 32
 SHARE = Share(
     id="0123456789ab",
     udf="delays",
-    expires=time.time() + 1000,
+    expires=time.time() + 10**6,
     fixed={"month": ("1",), "carriers": ("AA", "UA")},
     free=("origin",),
     formats=("csv", "json"),
@@ -27,7 +27,7 @@ SHARE = Share(
     tenant="acme",
     by="key:ann",
 )
-OPEN = Share("0123456789ac", "delays", time.time() + 1000, {"month": ("1",)}, ("*",))
+OPEN = Share("0123456789ac", "delays", time.time() + 10**6, {"month": ("1",)}, ("*",))
 
 
 def pairs(query: bytes) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from tests.browser.udf_files import BROKEN, HOSTILE, TABLES
 from tests.server_process import COUNT, EVERY_TYPE, Server, serve, write_udfs
 
@@ -23,6 +23,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update"),
 )
 PATIENCE_MS = 20_000
+expect.set_options(timeout=PATIENCE_MS)
 WATCH_POLICY = """
     document.addEventListener("securitypolicyviolation", (event) =>
         console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
+from tests.browser.clocks import stop_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +76,10 @@ def test_a_broken_file_is_told(open_page: Callable[..., Page]) -> None:
 
 def test_the_attach_statement_is_copied(open_page: Callable[..., Page]) -> None:
     page = open_page("/", permissions=["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy the ATTACH statement").click()
-    expect(page.get_by_role("button", name="Copy the ATTACH statement")).to_have_text("Copied")
+    stop_clock(page)
+    button = page.get_by_role("button", name="Copy the ATTACH statement")
+    button.click()
+    expect(button).to_have_text("Copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert "/catalog.duckdb' AS udfs;" in copied
 

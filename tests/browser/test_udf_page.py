@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from playwright.sync_api import expect
+from tests.browser.clocks import stop_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -410,8 +411,12 @@ def test_a_snippet_is_copied_as_the_server_wrote_it(
 ) -> None:
     page = open_page("/udfs/squares?rows=3", permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("tab", name="DuckDB", exact=True).click()
-    page.get_by_role("button", name="Copy for DuckDB", exact=True).click()
-    expect(page.locator("#snippet-duckdb .copy")).to_have_text("Copied")
+    stop_clock(page)
+    button = page.get_by_role("button", name="Copy for DuckDB", exact=True)
+    button.click()
+    expect(button).to_have_text("Copied")
+    page.clock.run_for(1700)
+    expect(button).to_have_text("Copy")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == f"FROM '{server.url}/udfs/squares.parquet?rows=3';"
 
@@ -419,6 +424,7 @@ def test_a_snippet_is_copied_as_the_server_wrote_it(
 def test_a_snippet_is_copied_where_there_is_no_clipboard(open_page: Callable[..., Page]) -> None:
     page = open_page("/udfs/squares", permissions=["clipboard-read"])
     page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    stop_clock(page)
     page.get_by_role("button", name="Copy for URL").click()
     assert page.evaluate("getSelection().toString()").endswith("/udfs/squares.parquet")
     expect(page.locator("#snippet-url .copy")).to_have_text(re.compile("Copied|Press Ctrl C"))

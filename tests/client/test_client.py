@@ -376,7 +376,9 @@ def _wait_for(condition: Any) -> None:
 def test_a_server_that_is_killed_loses_no_result_that_was_there(tmp_path: Path) -> None:
     folder = write_udfs(tmp_path, _count=COUNT, some=UDFS)
     with serve(folder) as server, webfoot.Client(server.url, retries=1) as client:
-        inputs = [{"seconds": 0.0 if index < 4 else 0.2, "mark": str(index)} for index in range(30)]
+        # The later ones sleep until the kill, however late it comes.
+        seconds = [0.0] * 4 + [30.0] * 26
+        inputs = [{"seconds": each, "mark": str(index)} for index, each in enumerate(seconds)]
         results = client.map("sleeps", inputs, concurrency=2)
         arriving = results.as_completed()
         first = next(arriving)

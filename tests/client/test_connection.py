@@ -237,15 +237,18 @@ def test_a_host_that_does_not_exist_is_looked_up_once(monkeypatch: pytest.Monkey
 
 
 def test_an_answer_that_does_not_come_is_not_asked_for_again() -> None:
-    let_go = threading.Event()
+    asked, let_go = threading.Event(), threading.Event()
 
     def answer(_: Request) -> Reply:
+        asked.set()
         let_go.wait(30)
         return OK
 
     with scripted(answer) as server, webfoot.Client(server.url, timeout=0.05) as client:
         with pytest.raises(Unreachable, match=r"no answer in the time.*timeout="):
             client.run("f")
+        # The request may reach it only now.
+        assert asked.wait(20)
         let_go.set()
     assert len(server.requests) == 1
 
@@ -310,6 +313,7 @@ def test_a_wait_between_attempts_is_cut_off_too() -> None:
 
 
 def test_a_client_that_is_dropped_leaves_no_socket_open() -> None:
+    gc.collect()  # What other tests have left is not this one's.
     with scripted(in_turn(OK)) as server, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         webfoot.Client(server.url).run("f")

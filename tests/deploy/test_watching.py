@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -17,7 +18,7 @@ import yaml
 from tests.access.granting import bearer, give_key
 from tests.prometheus_server import Prometheus, promtool, watch
 from tests.scrapes import scrape
-from tests.server_process import COUNT, INLINE, Server, serve, write_udfs
+from tests.server_process import COUNT, INLINE, Server, eventually, serve, write_udfs
 from tests.test_calling import UDFS
 
 if TYPE_CHECKING:
@@ -161,46 +162,62 @@ def test_every_alert_fires_and_is_silent_where_nothing_happens() -> None:
 
 @pytest.fixture(scope="module")
 def prometheus(watched: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has seen a server at work."""
     with watch(
         watched.server.url, watched.scraper, tmp_path_factory.mktemp("prometheus")
     ) as running:
-        patient_until = time.monotonic() + 60
-        for number in range(10_000):
-            watched.work(f"watched{number}")
-            time.sleep(1)
-            if len(running.values("count_over_time(webfoot_info[1m]) > 8")) == 1:
-                break
-            assert time.monotonic() < patient_until
         yield running
+
+
+@pytest.fixture(scope="module")
+def seen_at(prometheus: Prometheus, watched: Watched) -> float:
+    """When Prometheus had seen the server at work for some seconds."""
+    patient_until = time.monotonic() + 60
+    for number in itertools.count():
+        watched.work(f"watched{number}")
+        time.sleep(1)
+        now = time.time()
+        if len(prometheus.values("count_over_time(webfoot_info[1m]) > 8", now)) == 1:
+            break
+        assert time.monotonic() < patient_until
+    return now
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("expression", expressions())
-def test_every_expression_has_a_value(prometheus: Prometheus, expression: str) -> None:
-    values = prometheus.values(expression)
+def test_every_expression_has_a_value(
+    prometheus: Prometheus, seen_at: float, expression: str
+) -> None:
+    values = prometheus.values(expression, seen_at)
     assert values, expression
     assert not any(map(math.isnan, values)), expression
 
 
 @pytest.mark.slow
 def test_prometheus_counts_what_a_server_has_done(prometheus: Prometheus, watched: Watched) -> None:
-    before = prometheus.values("sum(duckdb_queries_total)")[0]
+    before = scrape(watched.server.url, **bearer(watched.scraper)).total("duckdb_queries_total")
+    eventually(lambda: prometheus.values("sum(duckdb_queries_total)") == [before])
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda n: watched.work(f"counted{n}"), range(4)))
-    patient_until = time.monotonic() + 30
-    while (after := prometheus.values("sum(duckdb_queries_total)")[0]) < before + 32:
-        assert time.monotonic() < patient_until, (before, after)
-        time.sleep(0.5)
-    assert after == before + 32
+    eventually(lambda: prometheus.values(f"sum(duckdb_queries_total) >= {before + 32}"))
+    assert prometheus.values("sum(duckdb_queries_total)") == [before + 32]
 
 
 @pytest.mark.slow
 def test_an_alert_reaches_who_watches(prometheus: Prometheus) -> None:
-    pending = {alert["labels"]["alertname"]: alert for alert in prometheus.ask("alerts")["alerts"]}
-    broken = pending["WebfootUdfBroken"]["annotations"]
+    def alerts() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = prometheus.ask("alerts")["alerts"]
+        return [alert for alert in found if alert["labels"]["alertname"] == "WebfootUdfBroken"]
+
+    broken = eventually(alerts)[0]["annotations"]
     assert broken["summary"].startswith("1 files or UDFs of 127.0.0.1:")
-    groups = prometheus.ask("rules")["groups"]
-    assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
-    [target] = prometheus.ask("targets")["activeTargets"]
-    assert (target["health"], target["lastError"]) == ("up", "")
+
+    def health() -> set[str]:
+        groups = prometheus.ask("rules")["groups"]
+        return {rule["health"] for group in groups for rule in group["rules"]}
+
+    def targets() -> list[tuple[str, str]]:
+        found = prometheus.ask("targets")["activeTargets"]
+        return [(target["health"], target["lastError"]) for target in found]
+
+    eventually(lambda: health() == {"ok"})
+    eventually(lambda: targets() == [("up", "")])
