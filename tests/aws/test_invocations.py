@@ -201,6 +201,12 @@ def test_a_call_is_answered_before_the_platform_ends_it(quick: Environment, kind
     assert quick.starts == 1
 
 
+def test_a_call_that_comes_when_its_time_is_over_is_told_that(quick: Environment) -> None:
+    quick.timeout_s = 0.2
+    answered = ask(quick, "/udfs/sleeps.json?seconds=19")
+    assert (answered.status, problem(answered)["code"]) == (504, "deadline-reached")
+
+
 def test_a_loop_that_never_yields_is_answered_and_then_stopped(
     quick: Environment, udfs: Path
 ) -> None:
