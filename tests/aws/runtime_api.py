@@ -50,6 +50,7 @@ class Outcome:
 @dataclass
 class _Invocation:
     event: bytes
+    timeout_s: float
     # Known when the event is handed over: a start has time of its own.
     deadline: float = math.inf
     killed_at: float = math.inf
@@ -89,12 +90,12 @@ class Environment:
         self.starts = 0
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def invoke(self, event: Event) -> Outcome:
-        """Have the function answer `event`, after those before it."""
+    def invoke(self, event: Event, timeout_s: float | None = None) -> Outcome:
+        """Have the function answer `event`, after those before it, in `timeout_s` if given."""
         with self._one_at_a_time:
             if self.process is None or self.process.poll() is not None:
                 self.start()
-            running = _Invocation(json.dumps(event).encode())
+            running = _Invocation(json.dumps(event).encode(), timeout_s or self.timeout_s)
             self._running = running
             self._waiting.put(running)
             while True:
@@ -142,7 +143,7 @@ class Environment:
         while process is self.process and (process is None or process.poll() is None):
             with contextlib.suppress(queue.Empty):
                 invocation = waiting.get(timeout=0.05)
-                invocation.deadline = time.time() + self.timeout_s
+                invocation.deadline = time.time() + invocation.timeout_s
                 invocation.killed_at = invocation.deadline + self.grace_s
                 return invocation
         return None
