@@ -38,6 +38,8 @@ class Fleet:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.throttled = 0
         self.forbidden = False
+        # How long an event may take that nobody waits for; None if as long as any other.
+        self.unwaited_s: float | None = None
         # What the Invoke API was given, in order; and what came of events nobody waits for.
         self.events: list[Event] = []
         self.left: list[Outcome] = []
@@ -92,7 +94,7 @@ class Fleet:
 
         def work() -> None:
             for _ in range(_ATTEMPTS):
-                outcome = self.invoke(event)
+                outcome = self._use(self._idle.get(), event, self.unwaited_s)
                 if not outcome.error:
                     break
                 time.sleep(0.2)  # A minute, on Lambda.
@@ -105,9 +107,9 @@ class Fleet:
         self._server.shutdown()
         self._server.server_close()
 
-    def _use(self, free: Environment, event: Event) -> Outcome:
+    def _use(self, free: Environment, event: Event, timeout_s: float | None = None) -> Outcome:
         try:
-            return free.invoke(event)
+            return free.invoke(event, timeout_s)
         finally:
             self._idle.put(free)
 

@@ -50,8 +50,10 @@ class Outcome:
 @dataclass
 class _Invocation:
     event: bytes
+    timeout_s: float
     # Known when the event is handed over: a start has time of its own.
     deadline: float = math.inf
+    killed_at: float = math.inf
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     outcome: queue.Queue[Outcome] = field(default_factory=queue.Queue)
 
@@ -63,7 +65,10 @@ class Environment:
         command: What runs: the runtime, as a rule.
         environment: The function's variables.
         folder: Where it runs, and its output goes.
-        timeout_s: How long an invocation may take.
+        timeout_s: How long an invocation is told that it may take.
+
+    It is let be for `grace_s` longer: none, as on Lambda, unless a test sets it, whose process may
+    stand still meanwhile.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Environment:
         timeout_s: float = 30.0,
     ) -> None:
         self.timeout_s = timeout_s
+        self.grace_s = 0.0
         self.output = folder / "function.log"
         self._command, self._environment, self._folder = command, environment, folder
         self._waiting: queue.Queue[_Invocation] = queue.Queue()
@@ -84,18 +90,18 @@ class Environment:
         self.starts = 0
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def invoke(self, event: Event) -> Outcome:
-        """Have the function answer `event`, after those before it."""
+    def invoke(self, event: Event, timeout_s: float | None = None) -> Outcome:
+        """Have the function answer `event`, after those before it, in `timeout_s` if given."""
         with self._one_at_a_time:
             if self.process is None or self.process.poll() is not None:
                 self.start()
-            running = _Invocation(json.dumps(event).encode())
+            running = _Invocation(json.dumps(event).encode(), timeout_s or self.timeout_s)
             self._running = running
             self._waiting.put(running)
             while True:
                 with contextlib.suppress(queue.Empty):
                     return running.outcome.get(timeout=0.02)
-                if time.time() > running.deadline:
+                if time.time() > running.killed_at:
                     self.kill()
                     return Outcome(b"{}", "Sandbox.Timedout")
                 if self.process is None or self.process.poll() is not None:
@@ -137,7 +143,8 @@ class Environment:
         while process is self.process and (process is None or process.poll() is None):
             with contextlib.suppress(queue.Empty):
                 invocation = waiting.get(timeout=0.05)
-                invocation.deadline = time.time() + self.timeout_s
+                invocation.deadline = time.time() + invocation.timeout_s
+                invocation.killed_at = invocation.deadline + self.grace_s
                 return invocation
         return None
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from tests.aws.events import KINDS, Answered, Asked, answer_of, event_of
 from tests.aws.runtime_api import variables
-from tests.aws.test_golden import CASES, REQUESTS, STATUS, UDFS, by_uvicorn, settled
+from tests.aws.test_golden import CASES, STATUS, UDFS, by_uvicorn, request_of, settled
 from tests.aws.test_invocations import UDFS as HEAVY
 from tests.server_process import serve, write_udfs
 
@@ -37,17 +37,19 @@ def emulator() -> Path:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
+def free_ports() -> tuple[int, int]:
+    """Two of them; both are held until both are picked, so that they differ."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 @contextmanager
 def emulated(folder: Path, udfs: Path, timeout_s: int) -> Iterator[httpx.Client]:
     """A function in the emulator; one request at a time, or it breaks."""
     folder.mkdir()
-    front, runtime = free_port(), free_port()
+    front, runtime = free_ports()
     addresses = (
         f"--runtime-interface-emulator-address=127.0.0.1:{front}",
         f"--runtime-api-address=127.0.0.1:{runtime}",
@@ -96,7 +98,7 @@ def test_the_emulator_gives_the_golden_answers(tmp_path: Path) -> None:
     udfs = write_udfs(tmp_path, some=UDFS)
     with serve(udfs) as server, emulated(tmp_path / "function", udfs, 30) as client:
         for name, kind in CASES:
-            asked = REQUESTS[name]
+            asked = request_of(name, kind)
             ours, theirs = by_emulator(client, kind, asked), by_uvicorn(server, kind, asked)
             assert theirs.status == STATUS.get(name, 200), name
             assert settled(ours) == settled(theirs), (name, kind)
@@ -106,7 +108,7 @@ def test_the_emulator_gives_the_golden_answers(tmp_path: Path) -> None:
 def test_the_emulator_never_has_to_end_a_call(tmp_path: Path, kind: str) -> None:
     udfs = write_udfs(tmp_path, some=HEAVY)
     # Its start counts: seconds, where other tests run beside this one.
-    with emulated(tmp_path / "function", udfs, 8) as client:
+    with emulated(tmp_path / "function", udfs, 12) as client:
         assert by_emulator(client, kind, Asked("GET", "/healthz")).status == 200
         late = by_emulator(client, kind, Asked("GET", "/udfs/sleeps.json?seconds=30"))
         large = by_emulator(client, kind, Asked("GET", "/udfs/noise.parquet?pieces=15000"))

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import signal
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.aws.events import KINDS, Answered, Asked, Event, answer_of, event_of
 from tests.aws.runtime_api import MOST_BYTES, Environment, environment
-from tests.server_process import write_udfs
+from tests.server_process import COUNT, GATE, write_udfs
 
+from webfoot.aws.invocations import _limits_of
 from webfoot.billing import PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from webfoot.server.limits import Limits
 
 UDFS = """
     import os, re, time
@@ -76,6 +81,26 @@ UDFS = """
         os._exit(3)
 """
 
+# What nobody waits for goes on for as long as this test may stand still between its two requests.
+WAITS = """
+    import webfoot.engine
+    from webfoot import udf
+    from ._count import count
+    from ._gate import wait_at
+
+    webfoot.engine.LINGER_S = 60
+
+    @udf
+    def ready() -> list[dict[str, int]]:
+        return [{"n": 1}]
+
+    @udf
+    def waits() -> list[dict[str, int]]:
+        count("waits")
+        wait_at("waits")
+        return [{"n": 1}]
+"""
+
 
 @pytest.fixture(scope="module")
 def udfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -90,11 +115,16 @@ def function(udfs: Path) -> Iterator[Environment]:
 
 @pytest.fixture
 def quick(udfs: Path, tmp_path: Path) -> Iterator[Environment]:
-    """A function that has run something, and may take two seconds from now on."""
+    """A function that has run something, and is told from now on that it may take two seconds."""
     with environment(tmp_path / "quick", udfs) as running:
         ask(running, "/udfs/pid.json")
-        running.timeout_s = 2
+        hurry(running)
         yield running
+
+
+def hurry(function: Environment) -> None:
+    """Give calls two seconds, and end none that is late: what is answered decides."""
+    function.timeout_s, function.grace_s = 2, 20
 
 
 def ask(function: Environment, url: str, kind: str = "function_url", **headers: str) -> Answered:
@@ -191,8 +221,15 @@ def test_a_call_is_answered_before_the_platform_ends_it(quick: Environment, kind
     told = problem(answered)
     assert told["code"] == "deadline-reached"
     assert "s that Lambda allows; try again, since a run may go on" in told["detail"]
+    quick.timeout_s = 30
     assert ask(quick, "/udfs/pid.json").status == 200
     assert quick.starts == 1
+
+
+def test_a_call_that_comes_when_its_time_is_over_is_told_that(quick: Environment) -> None:
+    quick.timeout_s = 0.2
+    answered = ask(quick, "/udfs/sleeps.json?seconds=19")
+    assert (answered.status, problem(answered)["code"]) == (504, "deadline-reached")
 
 
 def test_a_loop_that_never_yields_is_answered_and_then_stopped(
@@ -207,12 +244,16 @@ def test_a_loop_that_never_yields_is_answered_and_then_stopped(
     assert quick.starts == 1
 
 
-def test_a_run_that_went_on_answers_who_tries_again(quick: Environment, udfs: Path) -> None:
-    url = "/udfs/sleeps.json?seconds=2.2"
-    assert ask(quick, url).status == 504
-    again = ask(quick, url)
-    assert again.status == 200
-    assert again.headers["x-webfoot-executions"] == "1"
+def test_a_run_that_went_on_answers_who_tries_again(tmp_path: Path) -> None:
+    udfs = write_udfs(tmp_path, some=WAITS, _gate=GATE, _count=COUNT)
+    with environment(tmp_path / "function", udfs) as running:
+        assert ask(running, "/udfs/ready.json").status == 200
+        hurry(running)
+        assert ask(running, "/udfs/waits.json").status == 504
+        (tmp_path / "gate-waits").touch()
+        running.timeout_s = 30
+        assert ask(running, "/udfs/waits.json").status == 200
+    assert (tmp_path / "counts.txt").read_text().splitlines() == ["waits"]
 
 
 def test_code_that_holds_the_interpreter_is_answered_with_worker_processes(
@@ -222,20 +263,73 @@ def test_code_that_holds_the_interpreter_is_answered_with_worker_processes(
         tmp_path / "processes", udfs, WEBFOOT_RUNNER="processes", WEBFOOT_WORKERS="1"
     ) as running:
         assert ask(running, "/udfs/pid.json").status == 200
-        running.timeout_s = 2
+        hurry(running)
         assert ask(running, "/udfs/never_yields.json").status == 504
         assert running.starts == 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "patience_s"),
-    [("http_api", "timeEpoch", 30), ("rest_api", "requestTimeEpoch", 29)],
-)
+@dataclass(frozen=True)
+class Remaining:
+    """What Lambda tells: how much is left of a call's time."""
+
+    seconds: float
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.seconds * 1000)
+
+
+def limits_after(
+    monkeypatch: pytest.MonkeyPatch, kind: str, passed_s: float, remaining_s: float = 900
+) -> Limits:
+    """The limits of a request that was made so many seconds ago."""
+    event = event_of(kind, Asked("GET", "/udfs/pid.json"))
+    context = event["requestContext"]
+    began_s = (context.get("timeEpoch") or context.get("requestTimeEpoch")) / 1000
+    monkeypatch.setattr(time, "time", lambda: began_s + passed_s)
+
+    async def look() -> Limits:
+        limits = _limits_of({"aws.event": event, "aws.context": Remaining(remaining_s)})[1]
+        assert limits.ends_at <= asyncio.get_running_loop().time() + limits.seconds - 0.5
+        return limits
+
+    return asyncio.run(look())
+
+
+GATEWAYS = pytest.mark.parametrize(("kind", "patience_s"), [("http_api", 30), ("rest_api", 29)])
+
+
+@GATEWAYS
 def test_what_a_gateway_has_waited_already_counts(
-    function: Environment, kind: str, name: str, patience_s: float
+    monkeypatch: pytest.MonkeyPatch, kind: str, patience_s: float
 ) -> None:
-    event = event_of(kind, Asked("GET", f"/udfs/sleeps.json?seconds=1{patience_s}"))
-    event["requestContext"][name] = int((time.time() - patience_s + 2) * 1000)
+    limits = limits_after(monkeypatch, kind, 27)
+    assert limits.seconds == pytest.approx(patience_s - 27)
+    assert limits.platform == "API Gateway"
+    limits = limits_after(monkeypatch, kind, 27, remaining_s=1)
+    assert (limits.seconds, limits.platform) == (1, "Lambda")
+
+
+@GATEWAYS
+def test_for_a_gateway_that_waits_no_longer_nothing_is_begun(
+    monkeypatch: pytest.MonkeyPatch, kind: str, patience_s: float
+) -> None:
+    limits = limits_after(monkeypatch, kind, patience_s + 1)
+    assert (limits.seconds, limits.platform) == (0, "API Gateway")
+
+
+@GATEWAYS
+@pytest.mark.parametrize("passed_s", [-5, 10_000_000])
+def test_of_a_time_to_come_or_of_long_ago_nothing_has_passed(
+    monkeypatch: pytest.MonkeyPatch, kind: str, patience_s: float, passed_s: float
+) -> None:
+    assert limits_after(monkeypatch, kind, passed_s).seconds == patience_s
+
+
+def test_a_gateway_that_has_waited_for_long_is_answered_while_it_waits(
+    function: Environment,
+) -> None:
+    event = event_of("http_api", Asked("GET", "/udfs/sleeps.json?seconds=21"))
+    event["requestContext"]["timeEpoch"] -= 28_000
     told = problem(answer(function, event))
     assert told["code"] == "deadline-reached"
     assert "API Gateway allows" in told["detail"]

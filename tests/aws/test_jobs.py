@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from tests.aws.fleet import fleet_of
 from tests.aws.gateway import reachable
 from tests.s3_server import moto_server
-from tests.server_process import COUNT, connect, write_udfs
+from tests.server_process import COUNT, GATE, connect, eventually, write_udfs
 
 from webfoot import Client
 from webfoot.errors import UdfFailed
@@ -28,22 +29,25 @@ UDFS = """
     import time
     from webfoot import udf
     from ._count import count
+    from ._gate import wait_at
 
-    def rows(name, seconds, tag):
+    def rows(name, seconds, tag, gate):
         count(f"{tag} {name}")
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(0.02)
+        if gate:
+            wait_at(gate)
         count(f"{tag} {name} ended")
         return [{"seconds": seconds}]
 
     @udf(timeout=60)
-    def declared(seconds: float, tag: str) -> list[dict[str, float]]:
-        return rows("declared", seconds, tag)
+    def declared(seconds: float, tag: str, gate: str = "") -> list[dict[str, float]]:
+        return rows("declared", seconds, tag, gate)
 
     @udf
-    def undeclared(seconds: float, tag: str) -> list[dict[str, float]]:
-        return rows("undeclared", seconds, tag)
+    def undeclared(seconds: float, tag: str, gate: str = "") -> list[dict[str, float]]:
+        return rows("undeclared", seconds, tag, gate)
 
     @udf
     def fails(tag: str) -> list[dict[str, float]]:
@@ -60,7 +64,7 @@ def s3() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def udfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_udfs(tmp_path_factory.mktemp("jobs"), some=UDFS, _count=COUNT)
+    return write_udfs(tmp_path_factory.mktemp("jobs"), some=UDFS, _count=COUNT, _gate=GATE)
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +95,16 @@ def counted(udfs: Path, tag: str) -> list[str]:
     return [line.removeprefix(f"{tag} ") for line in noted if line.startswith(f"{tag} ")]
 
 
+def open_gate(udfs: Path, gate: str) -> None:
+    """Let runs go on that wait at a gate."""
+    (udfs.parent / f"gate-{gate}").touch()
+
+
 def until(gateway: Gateway, job: str, *states: str) -> dict[str, Any]:
     patient_until = time.monotonic() + 40
     while True:
         told: dict[str, Any] = httpx.get(f"{gateway.url}/jobs/{job}", timeout=30).json()
-        if told["state"] in states:
+        if told.get("state") in states:  # A problem has none.
             return told
         assert time.monotonic() < patient_until, told
         time.sleep(0.1)
@@ -108,14 +117,24 @@ def submit(gateway: Gateway, **body: Any) -> dict[str, Any]:
     return told
 
 
+def read(url: str) -> list[tuple[Any, ...]]:
+    """What DuckDB reads there."""
+    with connect() as con:
+        return con.execute(f"FROM '{url}'").fetchall()
+
+
 def test_duckdb_reads_a_run_that_takes_longer_than_a_request_may(
     gateway: Gateway, udfs: Path
 ) -> None:
-    with connect() as con:
-        sql = f"FROM '{gateway.url}/udfs/declared.parquet?seconds=3&tag=long'"
-        assert con.execute(sql).fetchall() == [(3.0,)]
+    url = f"{gateway.url}/udfs/declared.parquet?seconds=0&tag=long&gate=long"
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read, url)
+        try:
+            eventually(lambda: gateway.requests.count(("GET", 303)) >= 2)
+        finally:
+            open_gate(udfs, "long")
+        assert reading.result() == [(0.0,)]
     assert counted(udfs, "long") == ["declared", "declared ended"]
-    assert [status for method, status in gateway.requests if method == "GET"].count(303) >= 2
 
 
 def test_who_does_not_declare_how_long_it_takes_is_begun_anew_and_answered(
@@ -123,9 +142,14 @@ def test_who_does_not_declare_how_long_it_takes_is_begun_anew_and_answered(
 ) -> None:
     # The instance has imported what runs need, and the run begins at once.
     httpx.get(f"{gateway.url}/udfs/undeclared.parquet?seconds=0&tag=first", timeout=30)
-    with connect() as con:
-        sql = f"FROM '{gateway.url}/udfs/undeclared.parquet?seconds=2&tag=anew'"
-        assert con.execute(sql).fetchall() == [(2.0,)]
+    url = f"{gateway.url}/udfs/undeclared.parquet?seconds=0&tag=anew&gate=anew"
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read, url)
+        try:
+            eventually(lambda: len(counted(udfs, "anew")) == 2)
+        finally:
+            open_gate(udfs, "anew")
+        assert reading.result() == [(0.0,)]
     # The instance that was asked first gave its run up.
     assert sorted(counted(udfs, "anew")) == ["undeclared", "undeclared", "undeclared ended"]
 
@@ -163,17 +187,18 @@ def test_a_job_is_cancelled_from_another_instance(gateway: Gateway, udfs: Path) 
 def test_a_job_whose_instance_is_killed_is_done_by_another(
     fleet: Fleet, gateway: Gateway, udfs: Path
 ) -> None:
-    made = submit(gateway, udf="declared", parameters={"seconds": 3, "tag": "killed"})
+    made = submit(
+        gateway, udf="declared", parameters={"seconds": 0, "tag": "killed", "gate": "killed"}
+    )
     until(gateway, made["id"], "running")
-    while not counted(udfs, "killed"):
-        time.sleep(0.01)
+    eventually(lambda: counted(udfs, "killed"))
     left = len(fleet.left)
     (busy,) = fleet.busy()
     busy.kill()
+    open_gate(udfs, "killed")
     assert until(gateway, made["id"], "done")["rows"] == 1
     assert counted(udfs, "killed") == ["declared", "declared", "declared ended"]
-    while len(fleet.left) == left:
-        time.sleep(0.01)
+    eventually(lambda: len(fleet.left) > left)
     assert [outcome.error for outcome in fleet.left[left:]] == [""]
 
 
@@ -223,9 +248,11 @@ def test_of_a_batch_of_messages_those_that_fail_are_told(fleet: Fleet, udfs: Pat
 def test_a_job_that_the_platform_ends_fails_and_says_so(
     tmp_path: Path, udfs: Path, s3: S3Server
 ) -> None:
-    told = {"WEBFOOT_STORE": str(s3.make_place())}
-    given = {**s3.environment, **told}
-    with fleet_of(2, tmp_path / "fleet", udfs, given, 3) as fleet, reachable(fleet) as gateway:
-        made = submit(gateway, udf="declared", parameters={"seconds": 20, "tag": "ended"})
+    given = {**s3.environment, "WEBFOOT_STORE": str(s3.make_place())}
+    with fleet_of(2, tmp_path / "fleet", udfs, given) as fleet, reachable(fleet) as gateway:
+        fleet.unwaited_s = 3
+        for one in fleet.environments:
+            one.grace_s = 20  # Its answer decides, however late it is.
+        made = submit(gateway, udf="declared", parameters={"seconds": 50, "tag": "ended"})
         problem = until(gateway, made["id"], "failed")["problem"]
         assert problem["code"] == "deadline-reached"

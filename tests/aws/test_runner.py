@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import httpx
@@ -12,7 +11,7 @@ from tests.aws.fleet import fleet_of
 from tests.aws.gateway import reachable
 from tests.otlp_collector import collect
 from tests.s3_server import moto_server
-from tests.server_process import COUNT, write_udfs
+from tests.server_process import COUNT, GATE, eventually, write_udfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,14 +22,20 @@ if TYPE_CHECKING:
 
 UDFS = """
     import os, time
+    from pathlib import Path
     import webfoot
     from webfoot import udf
     from ._count import count
+    from ._gate import wait_at
+
+    NOTES = Path(__file__).parents[1] / "counts.txt"
 
     @udf(cache="1h")
     def sleeps(n: int, tag: str) -> list[dict[str, int]]:
         count(f"{tag} {n}")
         time.sleep(0.1)
+        if tag == "killed" and NOTES.read_text().count(tag) > 8:
+            wait_at(tag)
         return [{"n": n, "pid": os.getpid()}]
 
     @udf(cache="0")
@@ -82,7 +87,7 @@ def s3() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def udfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_udfs(tmp_path_factory.mktemp("runner"), some=UDFS, _count=COUNT)
+    return write_udfs(tmp_path_factory.mktemp("runner"), some=UDFS, _count=COUNT, _gate=GATE)
 
 
 def counted(udfs: Path, tag: str) -> list[str]:
@@ -157,23 +162,16 @@ def test_without_leave_to_invoke_all_runs_in_one_instance(
 
 def test_an_instance_that_is_killed_loses_nothing(fleet: Fleet, udfs: Path) -> None:
     asked = fleet.next
-    killed = []
-
-    def kill_one() -> None:
-        until = time.monotonic() + 30
-        while len(counted(udfs, "killed")) < 8 and time.monotonic() < until:
-            time.sleep(0.01)
-        while not (others := [one for one in fleet.busy() if one is not asked]):
-            time.sleep(0.01)
-        victim = others[0]
-        victim.kill()
-        killed.append(victim)
-
-    killing = threading.Thread(target=kill_one)
-    killing.start()
-    rows = get(fleet, "fans_out.json?inputs=30&tag=killed").json()
-    killing.join()
-    assert killed
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(get, fleet, "fans_out.json?inputs=30&tag=killed")
+        try:
+            # From the ninth on they wait, so that who is busy now is so until it is killed.
+            eventually(lambda: len(counted(udfs, "killed")) > 8)
+            victim = eventually(lambda: [one for one in fleet.busy() if one is not asked])[0]
+            victim.kill()
+        finally:
+            (udfs.parent / "gate-killed").touch()
+        rows = asking.result().json()
     assert [row["n"] for row in rows] == list(range(30))
     # What it was doing ran twice, and nothing else.
     assert 30 <= len(counted(udfs, "killed")) <= 31
@@ -230,8 +228,8 @@ def test_a_trace_goes_on_in_other_instances(tmp_path: Path, udfs: Path, s3: S3Se
                 )
             assert answer.is_success
             assert sum(one.starts for one in fleet.environments) > 1
-        # The request, and 1 + 3 + 9 runs.
-        spans = collector.wait_for(14, trace)
+            # The request, and 1 + 3 + 9 runs.
+            spans = collector.wait_for(14, trace)
     assert len(spans) == 14
     [request] = [span for span in spans if span.parent == above]
     [top] = [span for span in spans if span.parent == request.id]

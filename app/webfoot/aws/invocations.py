@@ -201,7 +201,7 @@ def _limits_of(scope: Scope) -> tuple[Front, Limits]:
     remaining_s = _left_s(context)
     patience_s = front.patience_s - _passed_s(event, front.patience_s)
     platform = front.name if patience_s < remaining_s else "Lambda"
-    left_s = min(patience_s, remaining_s)
+    left_s = max(0.0, min(patience_s, remaining_s))
     return front, Limits(
         platform=platform,
         carrier="Lambda" if front.payload_bytes == LAMBDA_BYTES else front.name,
@@ -219,8 +219,9 @@ def _passed_s(event: Mapping[str, Any], patience_s: float) -> float:
     if not isinstance(began_ms, int | float):
         return 0.0
     passed_s = time.time() - began_ms / 1000
-    # Two clocks that differ by more tell nothing.
-    return passed_s if 0 < passed_s < patience_s else 0.0
+    # After its patience nobody waits. A time that is much older is of another clock, or of an event
+    # that somebody has kept, and tells nothing.
+    return passed_s if 0 < passed_s < 2 * patience_s else 0.0
 
 
 def _placed(scope: Scope, front: Front) -> Scope:

@@ -137,8 +137,12 @@ class DataEndpoint:
         except ClientGone:
             request.exchange.code = CLIENT_GONE
             return None
-        except asyncio.CancelledError:  # The server stops, and has waited long enough.
+        except asyncio.CancelledError:
+            # The server stops, and has waited long enough; or the limits of what is around this one
+            # were found to be over in the same moment.
             error: Error = RunCancelled("the server is stopping; try again in a moment")
+            if request.limits.are_over():
+                error = request.limits.reached()
         except Error as known:
             error = known
         except Exception:  # noqa: BLE001  # logged whole, and told as what it is

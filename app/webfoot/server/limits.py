@@ -52,6 +52,19 @@ class Limits:
                 limit_bytes=most,
             )
 
+    def are_over(self) -> bool:
+        """Whether the platform waits no longer, or nearly so."""
+        return asyncio.get_running_loop().time() >= self.ends_at
+
+    def reached(self) -> DeadlineReached:
+        """What is told once they are over."""
+        return DeadlineReached(
+            f"no answer came within the {self.seconds:.3g} s that {self.platform} allows; try"
+            " again, since a run may go on and be found done; make the UDF faster, split it with"
+            " webfoot.map, or give the function more memory and time",
+            limit_s=self.seconds,
+        )
+
 
 _NONE = Limits()
 
@@ -86,9 +99,4 @@ async def within(limits: Limits, work: Awaitable[_T]) -> _T:
     except TimeoutError:
         if not clock.expired():
             raise
-        raise DeadlineReached(
-            f"no answer came within the {limits.seconds:.3g} s that {limits.platform} allows; try"
-            " again, since a run may go on and be found done; make the UDF faster, split it with"
-            " webfoot.map, or give the function more memory and time",
-            limit_s=limits.seconds,
-        ) from None
+        raise limits.reached() from None
