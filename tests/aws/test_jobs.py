@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 
 UDFS = """
     import time
+    import webfoot.engine
     from webfoot import udf
     from ._count import count
     from ._gate import wait_at
+
+    # What an instance does not give up of its own accord, it goes on with.
+    webfoot.engine.LINGER_S = 600
 
     def rows(name, seconds, tag, gate):
         count(f"{tag} {name}")
