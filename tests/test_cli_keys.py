@@ -85,7 +85,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(commands: Commands) -> None:
         (listed,) = json.loads(commands.said("keys", "list", "--json"))
         assert (listed["name"], listed["roles"], listed["udfs"]) == ("Ann", ["analyst"], ["delays"])
         assert listed["last_use"] == pytest.approx(time.time(), abs=20)
-        assert key.rpartition("_")[2] not in commands.said("keys", "list")
+        assert key.split("_", 2)[2] not in commands.said("keys", "list")
         new = commands.said("keys", "rotate", listed["id"])
         until_refused(url, **bearer(key))
         assert httpx.get(url, headers=bearer(new)).status_code == 200

@@ -26,7 +26,7 @@ def test_what_is_exported_is_read() -> None:
     listed = read_keys(text)
     assert listed.keys == {KEY.id: KEY}
     assert listed.revoked_shares == {"a" * 12, "b" * 12}
-    assert TEXT.rpartition("_")[2] not in text
+    assert TEXT.removeprefix(f"wf_{KEY.id}_") not in text
     keys = setting(text)
     assert keys.exist()
     assert keys.find(KEY.id) == KEY
