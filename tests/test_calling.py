@@ -11,10 +11,10 @@ import httpx
 import psutil
 import pytest
 from tests.scrapes import scrape
-from tests.server_process import COUNT, Server, serve, write_udfs
+from tests.server_process import COUNT, Server, eventually, serve, write_udfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 UDFS = """
@@ -248,13 +248,6 @@ def get(server: Server, path: str, *, status: int = 200) -> list[dict[str, Any]]
     return rows if status == 200 else [rows]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    patient_until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < patient_until
-        time.sleep(0.05)
-
-
 def nothing_runs(server: Server) -> bool:
     told = scrape(server.url)
     return not told.total("webfoot_runs_in_progress") + told.total("webfoot_runs_waiting")
@@ -447,7 +440,7 @@ def test_a_crash_of_one_that_waits_fails_only_that_one(server: Server) -> None:
 def test_one_that_waits_too_long_fails_alone(server: Server) -> None:
     with ThreadPoolExecutor(5) as pool:
         neighbours = [pool.submit(get, server, f"held.json?n={n}") for n in range(5)]
-        until(lambda: server.executions("held") == 5)
+        eventually(lambda: server.executions("held") == 5)
         (problem,) = get(server, "stuck.json", status=504)
         (server.folder.parent / "go").touch()
         rows = [row for neighbour in neighbours for row in neighbour.result()]
@@ -467,8 +460,8 @@ def test_when_the_client_goes_its_children_soon_run_no_more(server: Server, path
     assert address.port
     with socket.create_connection((address.host, address.port)) as client:
         client.sendall(b"GET %b HTTP/1.1\r\nhost: localhost\r\n\r\n" % address.raw_path)
-        until(lambda: server.executions() > before)
-    until(lambda: nothing_runs(server))
+        eventually(lambda: server.executions() > before)
+    eventually(lambda: nothing_runs(server))
     then = server.executions()
     time.sleep(1.5)
     assert server.executions() == then < before + 200
@@ -479,7 +472,7 @@ def test_when_the_client_goes_its_children_soon_run_no_more(server: Server, path
 def test_a_time_limit_covers_the_calls_below(server: Server) -> None:
     (problem,) = get(server, "hasty.json?tag=hasty", status=504)
     assert problem["udf"] == "hasty"
-    until(lambda: nothing_runs(server))
+    eventually(lambda: nothing_runs(server))
     then = server.executions()
     time.sleep(1.5)  # Two workers would have begun two leaves by now.
     assert server.executions() == then

@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from tests.server_process import COUNT, INLINE, serve, write_udfs
+from tests.server_process import COUNT, INLINE, eventually, serve, write_udfs
 
 from webfoot.cli import commands
 
@@ -638,10 +638,7 @@ def test_serve_says_where_it_is_and_stops_at_once(parent: Path) -> None:
         assert process.stdout.readline().startswith("It is open: ")
         hint = process.stdout.readline()
         assert hint.startswith("Try in DuckDB: FROM 'http://localhost:")
-        patient_until = time.monotonic() + 20
-        while not is_ready(f"http://127.0.0.1:{address[1]}"):
-            assert time.monotonic() < patient_until
-            time.sleep(0.02)
+        eventually(lambda: is_ready(f"http://127.0.0.1:{address[1]}"))
         process.send_signal(2)
         assert process.wait(20) == 0
         assert process.stderr.read() == ""

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 import uvicorn
-from tests.server_process import INLINE, serve, write_udfs
+from tests.server_process import INLINE, eventually, serve, write_udfs
 
 from webfoot.cli.draining import DrainingServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.server_process import Server
@@ -52,13 +52,6 @@ def folder(tmp_path: Path) -> Path:
     return write_udfs(tmp_path, some=UDFS)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    patient_until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < patient_until
-        time.sleep(0.02)
-
-
 def refuses(url: str) -> bool:
     """Whether nobody listens there."""
     address = httpx.URL(url)
@@ -76,9 +69,9 @@ def test_after_sigterm_it_is_unready_and_answers(folder: Path) -> None:
     ):
         assert http.get("/readyz").json()["status"] == "ready"
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: http.get("/readyz").status_code == 503)
+        eventually(lambda: http.get("/readyz").status_code == 503)
         assert http.get("/readyz").json()["status"] == "draining"
-        until(lambda: http.get("/healthz").headers.get("connection") == "close")
+        eventually(lambda: http.get("/healthz").headers.get("connection") == "close")
         assert http.get("/healthz").status_code == 200
         answer = http.get("/udfs/sleeps.json")
         assert answer.json() == [{"seconds": 0.0}]
@@ -88,9 +81,9 @@ def test_after_sigterm_it_is_unready_and_answers(folder: Path) -> None:
 def test_what_began_before_the_end_is_answered_after_it(folder: Path) -> None:
     with serve(folder, "--drain", "0s") as server, ThreadPoolExecutor(1) as threads:
         under_way = threads.submit(httpx.get, f"{server.url}/udfs/held.json", timeout=60)
-        until((folder.parent / "begun").exists)
+        eventually((folder.parent / "begun").exists)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: refuses(server.url))
+        eventually(lambda: refuses(server.url))
         (folder.parent / "go").touch()
         assert under_way.result().json() == [{"n": 1}]
         server.process.wait(PATIENCE_S)
@@ -100,7 +93,7 @@ def test_what_began_before_the_end_is_answered_after_it(folder: Path) -> None:
 def test_a_second_signal_ends_it_at_once(folder: Path, again: signal.Signals) -> None:
     with serve(folder, "--drain", "1h") as server:
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        eventually(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
         server.process.send_signal(again)
         server.process.wait(PATIENCE_S)
 
@@ -233,23 +226,16 @@ def test_what_began_long_before_the_end_closes_its_connection_too(tmp_path: Path
             httpx.get, f"{server.url}/udfs/waits.json", params=asked, timeout=60
         )
         try:
-            wait_for(begun.exists)
+            eventually(begun.exists)
             # With the date, uvicorn renews the headers that it adds to an answer.
             date = http.get("/healthz").headers["date"]
-            wait_for(lambda: http.get("/healthz").headers["date"] != date)
+            eventually(lambda: http.get("/healthz").headers["date"] != date)
             server.process.send_signal(signal.SIGTERM)
-            wait_for(lambda: http.get("/readyz").status_code == 503)
+            eventually(lambda: http.get("/readyz").status_code == 503)
         finally:
             until.touch()
         assert answer.result().headers["connection"] == "close"
         server.process.wait(20)
-
-
-def wait_for(happens: Callable[[], bool]) -> None:
-    patient_until = time.monotonic() + 20
-    while not happens():
-        assert time.monotonic() < patient_until
-        time.sleep(0.02)
 
 
 def test_the_signal_itself_has_answers_close_their_connections() -> None:

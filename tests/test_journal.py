@@ -12,6 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from tests.server_process import eventually
+
 from webfoot import journal as journals
 from webfoot.journal import Journal, Segments
 
@@ -169,10 +171,7 @@ for number in itertools.count():
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        patient_until = time.monotonic() + 30
-        while len(written(tmp_path)) <= 1000:
-            assert time.monotonic() < patient_until
-            time.sleep(0.01)
+        eventually(lambda: len(written(tmp_path)) > 1000)
         os.kill(process.pid, signal.SIGKILL)
     lines = written(tmp_path)
     # The last may be half a line.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.aws.events import KINDS, Answered, Asked, Event, answer_of, event_of
 from tests.aws.runtime_api import MOST_BYTES, Environment, environment
-from tests.server_process import COUNT, GATE, write_udfs
+from tests.server_process import COUNT, GATE, eventually, write_udfs
 
 from webfoot.aws.invocations import _limits_of
 from webfoot.billing import PRICES
@@ -146,10 +146,7 @@ def problem(answered: Answered) -> dict[str, Any]:
 def until_noted(udfs: Path, text: str) -> None:
     """Wait until the UDFs have noted `text`."""
     notes = udfs.parent / "notes.txt"
-    patient_until = time.monotonic() + 30
-    while not notes.exists() or text not in notes.read_text():
-        assert time.monotonic() < patient_until
-        time.sleep(0.02)
+    eventually(lambda: notes.exists() and text in notes.read_text())
 
 
 def test_a_run_is_billed_for_the_functions_memory(function: Environment) -> None:
